@@ -1,0 +1,42 @@
+/* base/hash.h -- hashing for tables, and one open-addressing table
+ *
+ * hash64() is keyed with a secret of this process, so a peer can't aim at collisions; it is never stored.
+ *
+ * struct htab maps a 64-bit hash to a pointer: linear probing, grown in steps (a bounded number of moves
+ * per insert: no pause when it is large). The owner compares keys: eq(item, key).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_HASH_H
+#define BASE_HASH_H
+
+#include "base/slice.h"
+
+uint64_t hash64(const void *p, size_t n);
+static inline uint64_t hash_slice(struct slice s)
+{
+    return hash64(s.p, s.n);
+}
+
+struct htab_slot {
+    uint64_t hash;
+    void *item; /* NULL: free; HTAB_GONE: was used */
+};
+struct htab {
+    struct htab_slot *slots, *old; /* old: the smaller table while its content moves over */
+    size_t cap, old_cap;           /* powers of two; 0 while empty */
+    size_t old_pos;                /* the next old slot to move */
+    size_t count, used;            /* items; items and tombstones in slots */
+};
+typedef bool htab_eq_fn(const void *item, const void *key);
+
+void htab_init(struct htab *t);
+void htab_release(struct htab *t); /* items are the owner's */
+void *htab_get(const struct htab *t, uint64_t hash, htab_eq_fn *eq, const void *key);
+/* The key must not be there yet. */
+void htab_put(struct htab *t, uint64_t hash, void *item);
+/* Returns the removed item, or NULL. */
+void *htab_del(struct htab *t, uint64_t hash, htab_eq_fn *eq, const void *key);
+/* Walks: *pos starts at 0, returns NULL at the end; nothing may be put meanwhile, deleting the current item is fine. */
+void *htab_next(const struct htab *t, size_t *pos);
+
+#endif
