@@ -1,0 +1,58 @@
+/* server/loop.h -- the turn
+ *
+ * One thread does everything but commit. A turn is:
+ *
+ *     wait → clocks → events (each connection a bounded number of verbs) → timers → mail (receipts, helper's
+ *     results) → posted work → jobs, about 1 ms (5 ms when idle) → at_end (batches handed over, sockets written)
+ *     → what was closed is freed
+ *
+ * Rooms to the right get `loop_turn()` (base/turn.h) and never see this header. tests/fake/loop.c replaces
+ * this room in scenario tests.
+ *
+ * The helper thread (loop_help) is started on first need, for calls that block and have no other form: crypt_r
+ * and getaddrinfo. At most 64 wait.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVER_LOOP_H
+#define SERVER_LOOP_H
+
+#include "base/err.h"
+#include "base/turn.h"
+
+struct event_base;
+struct loop;
+
+struct loop *loop_new(void);
+void loop_free(struct loop *l);
+/* Until loop_stop(). */
+void loop_run(struct loop *l);
+void loop_stop(struct loop *l);
+
+/* The face for storage, jsapi and everyone else: timers, posts, mail, jobs. Lives as long as the loop. */
+const struct turn *loop_turn(struct loop *l);
+
+/* Frees p with fn at the end of the turn: closing means stop and unlink now, freeing waits. */
+void loop_defer(struct loop *l, turn_fn *fn, void *p);
+
+/* A signal as an event on the loop. */
+int loop_on_signal(struct loop *l, int signo, void (*fn)(void *arg, int signo), void *arg) MUST_CHECK;
+
+/* work(arg) on the helper thread, then done(arg) on the loop. E_FULL when 64 wait. Inputs are in arg, which nobody
+ * else touches meanwhile. */
+int loop_help(struct loop *l, turn_fn *work, turn_fn *done, void *arg) MUST_CHECK;
+
+/* How long turns take (thread CPU and wall): powers of two of microseconds, from 1 us. */
+struct loop_stats {
+    uint64_t turns;
+    uint64_t wall_hist[32], cpu_hist[32];
+    int64_t wall_max_ns, cpu_max_ns;
+    const char *longest; /* name of the piece in the longest turn; static */
+};
+void loop_stats(const struct loop *l, struct loop_stats *out);
+/* Names the piece that runs now, for the warning above 50 ms; static text. Returns the name before. */
+const char *loop_piece(struct loop *l, const char *name);
+
+/* Only for conn, listener and http. */
+struct event_base *loop_base(struct loop *l);
+
+#endif

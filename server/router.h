@@ -1,0 +1,35 @@
+/* server/router.h -- publish: rename, match, choose queue members, deliver
+ *
+ * The one entry point for everything that is said in an account: by clients, links, JetStream deliveries
+ * and answers of the API. It knows sinks and endpoints, no kinds.
+ *
+ *     every plain sink gets the message (but not the publisher's own when it wants no echo)
+ *     of each queue group one member: a local one if any takes it, else one behind a link, by weight
+ *     a link gets the message once, with the names of the queue groups it was chosen for
+ *     what came over a link with a list of groups goes only to those groups; without a list to none
+ *
+ * A publish made during a delivery is posted by whoever makes it, never nested (sinks of the API copy and post).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVER_ROUTER_H
+#define SERVER_ROUTER_H
+
+#include "server/account.h"
+
+struct route_in {
+    struct endpoint *from;      /* NULL: the server itself */
+    bool from_link;             /* came over a link: groups apply */
+    const struct slice *groups; /* the queue groups it was chosen for */
+    size_t ngroups;
+};
+
+struct route_out {
+    uint32_t taken;  /* sinks and links that took it; 0: nobody is there */
+    bool rest;       /* someone asked for a rest */
+};
+
+/* m is borrowed; m->via empty routes by the subject. The domain rename is applied for messages of clients and links
+ * (from != NULL). */
+void router_publish(struct account *a, const struct route_in *in, struct msg_view *m, struct route_out *out);
+
+#endif
