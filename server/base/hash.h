@@ -17,6 +17,8 @@ static inline uint64_t hash_slice(struct slice s)
     return hash64(s.p, s.n);
 }
 
+#define HTAB_GONE ((void *)1) /* a slot that was used; no item may have this address */
+
 struct htab_slot {
     uint64_t hash;
     void *item; /* NULL: free; HTAB_GONE: was used */
