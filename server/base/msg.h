@@ -26,6 +26,8 @@ struct msg_view {
     struct slice reply;   /* empty: none */
     struct slice hdr;     /* the whole header block, "NATS/1.0…\r\n\r\n" included; empty: none */
     struct slice payload;
+    bool backlog;         /* said by a JetStream consumer (its messages, heartbeats and flow control alike): on a
+                             link it waits behind live traffic */
     struct msg *shared;   /* a counted copy of hdr+payload if somebody made one, owned by the view's maker */
 };
 
