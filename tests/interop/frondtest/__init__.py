@@ -1,0 +1,21 @@
+"""The interop tests' tool box: servers, links, the genuine CLI and a raw client.
+
+    ports.py    ports nobody else will take
+    wait.py     wait for a condition, never for a while
+    server.py   Frond and the genuine nats-server behind one interface
+    relay.py    a link we can cut, stall, throttle and read
+    raw.py      the client protocol, byte by byte
+    cli.py      the genuine `nats` CLI
+"""
+from .cli import CliResult, cli
+from .paths import FROND_BIN, NATS_BIN, NATS_SERVER_BIN, ROOT
+from .ports import free_port
+from .raw import Raw
+from .relay import Relay
+from .server import Frond, NatsServer, Server, ServerDied, leaf_remote
+from .wait import wait_for
+
+__all__ = [
+    "CliResult", "cli", "FROND_BIN", "NATS_BIN", "NATS_SERVER_BIN", "ROOT", "free_port", "Raw",
+    "Relay", "Frond", "NatsServer", "Server", "ServerDied", "leaf_remote", "wait_for",
+]
