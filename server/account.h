@@ -9,6 +9,7 @@
 #ifndef SERVER_ACCOUNT_H
 #define SERVER_ACCOUNT_H
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "server/sublist.h"
 
@@ -47,6 +48,8 @@ struct account {
     uint64_t max_payload;          /* 0: the server's */
     uint64_t generation;           /* of the renames */
     char lds[32];                  /* "$LDS.<22>": made on first use by a link, stable for the process life */
+    struct buf renamed;            /* where account_rename() writes */
+    uint64_t dice;                 /* chooses queue members */
 };
 
 struct accounts; /* the table */
@@ -56,7 +59,14 @@ void accounts_free(struct accounts *as);
 struct account *account_get(struct accounts *as, struct slice name);
 struct account *account_find(struct accounts *as, struct slice name);
 struct account *accounts_next(struct accounts *as, struct account *after); /* NULL: the first */
+/* Copies; empty: none. */
+void account_set_domain(struct account *a, struct slice domain);
 
+/* The rename in front of everything that clients and links say in this account (JetStream domain): the subject it is
+ * served as, borrowed until the next call, or the subject itself. */
+struct slice account_rename(struct account *a, struct slice subject);
+
+/* E_SYNTAX: not a subject. A sink that is removed during a delivery stays in memory, and refuses, until the end of the turn. */
 int account_add_sink(struct account *a, struct sink *s) MUST_CHECK;
 void account_remove_sink(struct account *a, struct sink *s);
 /* A link's queue interest changed its weight. */

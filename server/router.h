@@ -9,6 +9,7 @@
  *     what came over a link with a list of groups goes only to those groups; without a list to none
  *
  * A publish made during a delivery is posted by whoever makes it, never nested (sinks of the API copy and post).
+ * A payload of 16 KiB or more with several receivers is copied once (m->shared is set while the sinks are called).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_ROUTER_H
@@ -31,5 +32,19 @@ struct route_out {
 /* m is borrowed; m->via empty routes by the subject. The domain rename is applied for messages of clients and links
  * (from != NULL). */
 void router_publish(struct account *a, const struct route_in *in, struct msg_view *m, struct route_out *out);
+
+/* --- who says the same thing again and again ------------------------------------------------------ */
+
+/* The match of the last subject a publisher used; one per connection. Zero it to begin. */
+struct route_cache {
+    struct account *account;
+    struct match *match;  /* a reference */
+    char *subject;        /* owned */
+    size_t n, cap;
+};
+void route_cache_release(struct route_cache *rc);
+/* router_publish() through a cache. */
+void router_publish_cached(struct route_cache *rc, struct account *a, const struct route_in *in, struct msg_view *m,
+                           struct route_out *out);
 
 #endif

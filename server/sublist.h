@@ -65,14 +65,20 @@ struct queue_match {
     uint32_t local;        /* the first `local` members are not links */
 };
 struct match {
-    struct sink **plain;
+    uint32_t refs;
     uint32_t n;
-    struct queue_match *queues;
+    uint32_t local;        /* the first `local` of plain are not links */
     uint32_t nqueues;
+    struct sink **plain;
+    struct queue_match *queues;
+    uint64_t generation;   /* of the sublist when it was made; another one now: stale */
 };
-/* Who matches the literal subject. Valid until the next insert, remove or match; take a sublist_hold() to keep it while
- * sinks may come and go under your hands. cache: false for subjects that don't come again ($JS.ACK…). */
-const struct match *sublist_match(struct sublist *sl, struct slice subject, bool cache);
+/* Who matches the literal subject: a reference of the caller's, given back with match_unref(). A stale match may still be
+ * walked in the turn that made it stale (a sink that was removed stays in memory, and refuses, until the end of
+ * the turn: its owner's duty) and not any more afterwards. cache: false for subjects that don't come
+ * again ($JS.ACK…). */
+struct match *sublist_match(struct sublist *sl, struct slice subject, bool cache);
+void match_unref(struct match *m);
 /* Stamped anew at every insert and remove; what was matched under an older one is stale. */
 uint64_t sublist_generation(const struct sublist *sl);
 /* Is anyone there at all? Cheaper than a match; a queue name restricts it to that group (empty: any). */
