@@ -47,7 +47,7 @@ void json_i64(struct json_out *j, const char *key, int64_t v);
 void json_u64(struct json_out *j, const char *key, uint64_t v);
 void json_f64(struct json_out *j, const char *key, double v);
 void json_bool(struct json_out *j, const char *key, bool v);
-void json_nil(struct json_out *j, const char *key);
+void json_nil(struct json_out *j, const char *key); /* null; jansson owns the name json_null() */
 /* RFC 3339 as clock.h prints it. */
 void json_time(struct json_out *j, const char *key, int64_t wall_ns);
 /* Text that is JSON already. */

@@ -73,8 +73,8 @@ bool hdr_valid(struct slice hdr);
 
 struct buf;
 /* Writes hdr to out without the headers for which drop() says true, plus the lines in `extra`
- * ("Name: value\r\n", may be empty). A block that would carry no header at all is left out (nothing
- * is written). hdr may be empty. */
+ * ("Name: value\r\n", may be empty). A block that would carry neither a header nor a status is left out (nothing
+ * is written). hdr may be empty, drop may be NULL. */
 void hdr_rewrite(struct buf *out, struct slice hdr, bool (*drop)(struct slice name, void *arg), void *arg,
                  struct slice extra);
 
