@@ -136,7 +136,7 @@ class Server:
         if not self.running:
             return self._ended()
         self.signal(signal.SIGTERM)
-        self.signal(signal.SIGCONT)  # a paused one hears it too
+        self.process.send_signal(signal.SIGCONT)  # a paused one hears it too
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
