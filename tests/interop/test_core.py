@@ -1,0 +1,89 @@
+"""Core messaging with raw and official clients, the same for Frond and the genuine server."""
+import asyncio
+
+import pytest
+
+
+def test_one_byte_at_a_time(any_server):
+    with any_server.raw() as c:
+        c.hello()
+        for byte in b"SUB a 1\r\nPUB a 5\r\nhello\r\nPING\r\n":
+            c.send_bytes(bytes([byte]))
+        assert c.message().payload == b"hello"
+        c.expect("PONG")
+
+
+def test_auto_unsubscribe_is_exact(any_server):
+    with any_server.raw() as c:
+        c.hello()
+        c.send("SUB a 1", "UNSUB 1 3", *["PUB a 1\r\nx"] * 5, "PING")
+        for _ in range(3):
+            c.message()
+        c.expect("PONG")
+
+
+def test_each_message_goes_to_one_member_of_a_group(any_server):
+    with any_server.raw() as c:
+        c.hello()
+        c.send("SUB q.> g 1", "SUB q.* g 2", "SUB q.a 3", *["PUB q.a 1\r\nx"] * 50, "PING")
+        seen = [c.message().sid for _ in range(100)]
+        c.expect("PONG")
+        assert seen.count("3") == 50 and {"1", "2"} < set(seen)
+
+
+def test_no_responders_are_told_with_503(any_server):
+    with any_server.raw() as c:
+        c.hello()
+        c.send("SUB R 1", "PUB nobody R 0", "")
+        m = c.message()
+        assert m.subject == "R" and m.headers.startswith(b"NATS/1.0 503") and m.payload == b""
+
+
+def test_own_messages_are_not_echoed_when_unwanted(any_server):
+    with any_server.raw() as c:
+        c.hello(echo=False)
+        c.send("SUB a 1", "PUB a 1", "x")
+        c.sync()
+
+
+def test_verbose_says_ok(any_server):
+    with any_server.raw() as c:
+        c.send('CONNECT {"verbose":true}')
+        c.expect("+OK")
+        c.send("SUB a 1")
+        c.expect("+OK")
+
+
+@pytest.mark.parametrize("line, complaint", [
+    ("PUB a 1048577", "-ERR 'Maximum Payload Violation'"),
+    ("FOO bar", "-ERR 'Unknown Protocol Operation'"),
+    ("X" * 5000, "-ERR 'Unknown Protocol Operation'"),
+    ("SUB " + "x" * 5000 + " 1", "-ERR 'maximum control line exceeded'"),
+])
+def test_a_bad_line_closes_only_its_own_connection(any_server, line, complaint):
+    with any_server.raw() as good, any_server.raw() as bad:
+        good.hello()
+        bad.hello()
+        bad.send(line)
+        assert complaint in bad.expect_closed()
+        good.sync()
+
+
+@pytest.mark.threads
+def test_official_client_requests_and_replies(any_server, run):
+    async def play():
+        async with asyncio.timeout(20):
+            one, two = await any_server.connect(), await any_server.connect()
+
+            async def answer(message):
+                await message.respond(message.data[::-1])
+
+            await one.subscribe("echo.*", cb=answer)
+            await one.flush()
+            answers = await asyncio.gather(
+                *(two.request("echo.x", b"%04d" % n, timeout=5) for n in range(500)))
+            assert [a.data for a in answers] == [(b"%04d" % n)[::-1] for n in range(500)]
+            await one.close()
+            await two.close()
+
+    run(play())
