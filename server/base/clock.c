@@ -151,13 +151,17 @@ static int take_part(struct slice *rest, uint64_t *sum)
         return E_SYNTAX;
     if (whole_n && slice_u64(whole, &v))
         return E_RANGE;
-    double part = 0, scale = 1;
-    for (size_t i = 0; i < frac.n && i < 18; i++) {
-        part = part * 10 + (frac.p[i] - '0');
+    uint64_t part = 0, more; /* as many digits as Go takes, which is what decides the rounding */
+    double scale = 1;
+    for (size_t i = 0; i < frac.n && part <= (uint64_t)INT64_MAX / 10; i++) {
+        more = part * 10 + (uint64_t)(frac.p[i] - '0');
+        if (more > (uint64_t)INT64_MAX + 1)
+            break;
+        part = more;
         scale *= 10;
     }
     if (__builtin_mul_overflow(v, (uint64_t)unit, &v) ||
-        __builtin_add_overflow(v, (uint64_t)(part * ((double)unit / scale)), &v) ||
+        __builtin_add_overflow(v, (uint64_t)((double)part * ((double)unit / scale)), &v) ||
         __builtin_add_overflow(*sum, v, sum) || *sum > (uint64_t)INT64_MAX + 1)
         return E_RANGE;
     return 0;

@@ -191,27 +191,52 @@ static void put_i64(struct buf *to, int64_t v)
     buf_add_u64(to, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
+/* digits "12345" with the point behind the first `whole` of them (also left or right of all). */
+static void put_digits(struct buf *to, struct slice digits, long whole)
+{
+    if (whole <= 0)
+        buf_add_str(to, "0.");
+    for (long i = whole; i < 0; i++)
+        buf_add_char(to, '0');
+    size_t n = whole > 0 ? (size_t)whole : 0;
+    buf_add_slice(to, slice_head(digits, n));
+    for (size_t i = digits.n; i < n; i++)
+        buf_add_char(to, '0');
+    if (whole > 0 && n < digits.n)
+        buf_add_char(to, '.');
+    buf_add_slice(to, slice_skip(digits, n));
+}
+
 /* The shortest digits that read back as v; an exponent only below 1e-6 and from 1e21 on. */
 static void put_f64(struct buf *to, double v)
 {
     char text[64];
-    int digits = 1;
+    int precision = 0;
     if (!isfinite(v)) {
         buf_add_str(to, "null");
         return;
     }
-    do
-        snprintf(text, sizeof text, "%.*e", digits - 1, v);
-    while (strtod(text, NULL) != v && ++digits <= 17);
-    char *e = strchr(text, 'e');
-    long exponent = e ? strtol(e + 1, NULL, 10) : 0;
-    if (v != 0 && e && (exponent < -6 || exponent >= 21)) {
-        *e = '\0';
-        buf_printf(to, "%se%c%ld", text, exponent < 0 ? '-' : '+', labs(exponent));
+    if (v == 0) {
+        buf_add_str(to, signbit(v) ? "-0" : "0");
         return;
     }
-    long after_dot = digits - 1 - exponent;
-    buf_printf(to, "%.*f", after_dot > 0 ? (int)after_dot : 0, v);
+    do
+        snprintf(text, sizeof text, "%.*e", precision, fabs(v)); /* d.ddde+xx */
+    while (strtod(text, NULL) != fabs(v) && ++precision < 17);
+    struct slice all = slice_cstr(text), mantissa = slice_head(all, slice_find(all, 'e'));
+    long exponent = strtol(text + mantissa.n + 1, NULL, 10);
+    if (v < 0)
+        buf_add_char(to, '-');
+    if (exponent < -6 || exponent >= 21) {
+        buf_add_slice(to, mantissa);
+        buf_printf(to, "e%c%ld", exponent < 0 ? '-' : '+', labs(exponent));
+        return;
+    }
+    if (mantissa.n > 1) { /* take the point out */
+        memmove(text + 1, text + 2, mantissa.n - 2);
+        mantissa.n--;
+    }
+    put_digits(to, mantissa, exponent + 1);
 }
 
 void json_begin(struct json_out *j, struct buf *to)
