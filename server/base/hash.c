@@ -7,6 +7,9 @@
  *     old:   | moved, not looked at any more | still here |        a probe skips what was
  *            0                               old_pos      old_cap  moved, also when it wraps
  *
+ * A big table is a mapping of its own: it comes zeroed page by page as it is used, and what was
+ * moved goes back to the kernel in pieces, for clearing or unmapping 64 MB at once is a pause, too.
+ *
  * What always holds
  *   (1) every item is in exactly one of the two tables; in old only at old_pos or later.
  *   (2) a run of non-free slots leads from an item's home to the item; deleting leaves HTAB_GONE
@@ -19,6 +22,7 @@
 #include "base/hash.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -27,7 +31,9 @@
 #include "base/mem.h"
 
 #define FIRST_CAP 16
-#define STEP      16 /* old slots looked at per put: 256 bytes */
+#define STEP      16          /* old slots looked at per put: 256 bytes */
+#define PIECE     4096        /* slots given back to the kernel at a time: 64 KiB */
+#define BIG       (4 * PIECE) /* from here on a table is mapped */
 
 static unsigned char secret[XXH3_SECRET_DEFAULT_SIZE];
 
@@ -41,6 +47,24 @@ uint64_t hash64(const void *p, size_t n)
     return XXH3_64bits_withSecret(p, n, secret, sizeof secret);
 }
 
+static struct htab_slot *slots_new(size_t cap)
+{
+    if (cap < BIG)
+        return xcalloc(cap, sizeof(struct htab_slot));
+    void *p = mmap(NULL, cap * sizeof(struct htab_slot), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT(p != MAP_FAILED);
+    return p;
+}
+
+static void slots_free(struct htab_slot *slots, size_t cap)
+{
+    if (cap < BIG)
+        free(slots);
+    else
+        munmap(slots, cap * sizeof *slots);
+}
+
 void htab_init(struct htab *t)
 {
     *t = (struct htab){0};
@@ -48,8 +72,8 @@ void htab_init(struct htab *t)
 
 void htab_release(struct htab *t)
 {
-    free(t->slots);
-    free(t->old);
+    slots_free(t->slots, t->cap);
+    slots_free(t->old, t->old_cap);
     htab_init(t);
 }
 
@@ -112,8 +136,10 @@ static void move_some(struct htab *t, size_t steps)
         if (s->item && s->item != HTAB_GONE)
             insert(t, s->hash, s->item);
     }
+    if (t->old_cap >= BIG && t->old_pos % PIECE == 0)
+        madvise(t->old + t->old_pos - PIECE, PIECE * sizeof *t->old, MADV_DONTNEED);
     if (t->old_pos == t->old_cap) {
-        free(t->old);
+        slots_free(t->old, t->old_cap);
         t->old = NULL;
         t->old_cap = t->old_pos = 0;
     }
@@ -129,7 +155,7 @@ static void grow(struct htab *t)
     t->old = t->slots;
     t->old_cap = t->cap;
     t->old_pos = 0;
-    t->slots = xcalloc(cap, sizeof *t->slots);
+    t->slots = slots_new(cap);
     t->cap = cap;
     t->used = 0;
 }

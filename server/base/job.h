@@ -16,7 +16,7 @@
 
 enum job_result {
     JOB_MORE, /* call me again, next time round */
-    JOB_WAIT, /* rest until job_wake() (a receipt, a drained socket) */
+    JOB_WAIT, /* rest until job_start() wakes it (a receipt, a drained socket) */
     JOB_DONE  /* finished or failed; the loop has forgotten the job before step() returns to it */
 };
 

@@ -233,6 +233,9 @@ static void rotate(void)
 /* --- the door -------------------------------------------------------------------------------- */
 
 static void emit(enum log_level level, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+
+static void emit(enum log_level level, const char *fmt, va_list ap)
 {
     char stack[LINE_ROOM], *line = stack;
     size_t n = put_prefix(stack, sizeof stack, level), room = sizeof stack - n - 1;

@@ -104,7 +104,7 @@ static void matching_agrees_with_a_naive_model(void **state)
             bool subset = true, overlap = false;
             for (size_t l = 0; l < lits; l++)
                 for (int deeper = 0; deeper < 3; deeper++) {
-                    char s[16];
+                    char s[820];
                     snprintf(s, sizeof s, "%s%s", lit[l],
                              deeper == 0   ? ""
                              : deeper == 1 ? ".x"
