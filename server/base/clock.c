@@ -363,7 +363,7 @@ static bool take_offset(struct slice *rest, int64_t *seconds)
     if (!take_number(rest, 2, ':', &h) || !take_number(rest, 2, '\0', &m) || rest->n || h > 23 ||
         m > 59)
         return false;
-    *seconds = (minus ? -1 : 1) * (h * 3600 + m * 60);
+    *seconds = (minus ? -1 : 1) * ((int64_t)h * 3600 + (int64_t)m * 60);
     return true;
 }
 
@@ -391,7 +391,7 @@ int time_parse(const char *p, size_t n, int64_t *wall_ns)
         minute > 59 || second > 59)
         return E_SYNTAX;
     int64_t days = days_of((struct civil){year, month, day});
-    int64_t seconds = days * 86400 + hour * 3600 + minute * 60 + second - offset;
+    int64_t seconds = days * 86400 + (int64_t)hour * 3600 + (int64_t)minute * 60 + second - offset;
     /* The year 1677 begins with a negative whole second that alone would overflow. */
     if (seconds < 0 && frac) {
         seconds++;

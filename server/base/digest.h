@@ -1,6 +1,7 @@
 /* base/digest.h -- digests, signatures, base64, nkeys (libcrypto)
  *
- * Formats: nkeys as github.com/nats-io/nkeys spells them: base32 of prefix byte(s) + 32 bytes + CRC-16.
+ * Formats: nkeys as github.com/nats-io/nkeys spells them: base32 of prefix byte(s) + 32 bytes +
+ * CRC-16.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef BASE_DIGEST_H
@@ -11,15 +12,16 @@
 
 void sha256(const void *p, size_t n, unsigned char out[32]);
 void sha1(const void *p, size_t n, unsigned char out[20]); /* WebSocket's accept key */
-/* The reference server's short hash: sha256 of the text, first `len` (<= 32) bytes, each mod 62 into
- * 0-9A-Za-z. out gets len bytes and a NUL. */
+/* The reference server's short hash: sha256 of the text, first `len` (<= 32) bytes, each mod 62
+ * into 0-9A-Za-z. out gets len bytes and a NUL. */
 void short_hash(struct slice text, size_t len, char *out);
 /* Fills with random bytes from the kernel or libcrypto; dies when there are none. */
 void random_bytes(void *p, size_t n);
 /* Time that does not depend on where the first difference is. */
 bool secret_eq(struct slice a, struct slice b);
 
-/* base64, url: '-' '_' without padding. out must have room for 4*((n+2)/3)+1; returns the length. */
+/* base64, url: '-' '_' without padding. out must have room for 4*((n+2)/3)+1; returns the length.
+ */
 size_t base64_encode(const void *p, size_t n, bool url, char *out);
 /* Accepts both alphabets, padded or not. out: n bytes are enough. E_SYNTAX. */
 int base64_decode(struct slice text, unsigned char *out, size_t *out_n) MUST_CHECK;

@@ -31,9 +31,9 @@
 #include "base/mem.h"
 
 #define FIRST_CAP 16
-#define STEP      16          /* old slots looked at per put: 256 bytes */
-#define PIECE     4096        /* slots given back to the kernel at a time: 64 KiB */
-#define BIG       (4 * PIECE) /* from here on a table is mapped */
+#define STEP      16             /* old slots looked at per put: 256 bytes */
+#define PIECE     ((size_t)4096) /* slots given back to the kernel at a time: 64 KiB */
+#define BIG       (4 * PIECE)    /* from here on a table is mapped */
 
 static unsigned char secret[XXH3_SECRET_DEFAULT_SIZE];
 

@@ -1,9 +1,10 @@
 /* base/hash.h -- hashing for tables, and one open-addressing table
  *
- * hash64() is keyed with a secret of this process, so a peer can't aim at collisions; it is never stored.
+ * hash64() is keyed with a secret of this process, so a peer can't aim at collisions; it is never
+ * stored.
  *
- * struct htab maps a 64-bit hash to a pointer: linear probing, grown in steps (a bounded number of moves
- * per insert: no pause when it is large). The owner compares keys: eq(item, key).
+ * struct htab maps a 64-bit hash to a pointer: linear probing, grown in steps (a bounded number of
+ * moves per insert: no pause when it is large). The owner compares keys: eq(item, key).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef BASE_HASH_H
@@ -38,7 +39,8 @@ void *htab_get(const struct htab *t, uint64_t hash, htab_eq_fn *eq, const void *
 void htab_put(struct htab *t, uint64_t hash, void *item);
 /* Returns the removed item, or NULL. */
 void *htab_del(struct htab *t, uint64_t hash, htab_eq_fn *eq, const void *key);
-/* Walks: *pos starts at 0, returns NULL at the end; nothing may be put meanwhile, deleting the current item is fine. */
+/* Walks: *pos starts at 0, returns NULL at the end; nothing may be put meanwhile, deleting the
+ * current item is fine. */
 void *htab_next(const struct htab *t, size_t *pos);
 
 #endif

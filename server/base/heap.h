@@ -1,6 +1,7 @@
 /* base/heap.h -- timers in a 4-ary heap, the due one on top
  *
- * Holds struct turn_timer by pointer; a timer knows its place, so moving and removing cost O(log n).
+ * Holds struct turn_timer by pointer; a timer knows its place, so moving and removing cost O(log
+ * n).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef BASE_HEAP_H

@@ -1,9 +1,9 @@
 /* base/job.h -- work whose size is what is stored, done in portions
  *
  * No event handler does work proportional to what is stored; such work is a job. The loop runs the
- * jobs in a ring, each for a few hundred microseconds: step() looks at job_over(budget) every so often (at least
- * every ~1,000 records) and returns JOB_MORE when it is true. Jobs are embedded in their owner and
- * keep their state there; no thread, no stack. Loop thread only.
+ * jobs in a ring, each for a few hundred microseconds: step() looks at job_over(budget) every so
+ * often (at least every ~1,000 records) and returns JOB_MORE when it is true. Jobs are embedded in
+ * their owner and keep their state there; no thread, no stack. Loop thread only.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef BASE_JOB_H
@@ -29,9 +29,9 @@ struct job;
 typedef enum job_result job_step_fn(struct job *j, const struct job_budget *b);
 
 struct job {
-    struct list link;  /* in the loop's ring while it runs */
+    struct list link; /* in the loop's ring while it runs */
     job_step_fn *step;
-    const char *name;  /* static; named in the warning when a turn took long */
+    const char *name; /* static; named in the warning when a turn took long */
     bool running, waiting;
 };
 

@@ -221,7 +221,7 @@ static void put_f64(struct buf *to, double v)
         return;
     }
     do
-        snprintf(text, sizeof text, "%.*e", precision, fabs(v)); /* d.ddde+xx */
+        (void)snprintf(text, sizeof text, "%.*e", precision, fabs(v)); /* d.ddde+xx */
     while (strtod(text, NULL) != fabs(v) && ++precision < 17);
     struct slice all = slice_cstr(text), mantissa = slice_head(all, slice_find(all, 'e'));
     long exponent = strtol(text + mantissa.n + 1, NULL, 10);

@@ -1,14 +1,16 @@
 /* base/json.h -- a thin face of jansson for reading, and a small writer
  *
- * Reading: json_read() parses a borrowed slice (limits: 1 MiB, depth 64; a duplicate key keeps the last, as Go does)
- * and hands out jansson's json_t, which callers use through jansson's own functions; json_free() at the end.
- * Go matches keys without regard to case when no exact one is there: json_key() does the same.
+ * Reading: json_read() parses a borrowed slice (limits: 1 MiB, depth 64; a duplicate key keeps the
+ * last, as Go does) and hands out jansson's json_t, which callers use through jansson's own
+ * functions; json_free() at the end. Go matches keys without regard to case when no exact one is
+ * there: json_key() does the same.
  *
- * Writing: struct json_out is a sticky writer: twenty steps, one look at the end. Keys are literals of ours;
- * values are escaped as Go does (<, > and & as \u003c …, invalid UTF-8 as \ufffd). Commas place themselves.
+ * Writing: struct json_out is a sticky writer: twenty steps, one look at the end. Keys are literals
+ * of ours; values are escaped as Go does (<, > and & as \u003c …, invalid UTF-8 as \ufffd). Commas
+ * place themselves.
  *
  *     struct json_out j; json_begin(&j, &buf);
- *     json_obj(&j, NULL);  json_str(&j, "type", SLICE("…"));  json_u64(&j, "seq", 7);  json_end(&j);
+ *     json_obj(&j, NULL);  json_str(&j, "type", SLICE("…"));  json_u64(&j, "seq", 7); json_end(&j);
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef BASE_JSON_H
@@ -19,21 +21,24 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* E_SYNTAX (*why, if not NULL, gets an owned text to free), E_TOOBIG. An empty slice is E_SYNTAX. */
+/* E_SYNTAX (*why, if not NULL, gets an owned text to free), E_TOOBIG. An empty slice is E_SYNTAX.
+ */
 int json_read(struct slice text, json_t **out, char **why) MUST_CHECK;
 void json_free(json_t *j);
-/* The member of that name, exact match first, then ignoring ASCII case; NULL when absent or not an object. */
+/* The member of that name, exact match first, then ignoring ASCII case; NULL when absent or not an
+ * object. */
 json_t *json_key(json_t *obj, const char *key);
 /* Typed looks with a default for "absent or of another type". */
-struct slice json_get_str(json_t *obj, const char *key); /* empty slice when absent; borrowed from obj */
+struct slice json_get_str(json_t *obj,
+                          const char *key); /* empty slice when absent; borrowed from obj */
 int64_t json_get_int(json_t *obj, const char *key, int64_t dflt);
 bool json_get_bool(json_t *obj, const char *key, bool dflt);
 
 struct json_out {
     struct buf *to;
     unsigned depth;
-    bool comma;         /* the next value wants a comma before it */
-    uint64_t is_array;  /* bit per depth */
+    bool comma;        /* the next value wants a comma before it */
+    uint64_t is_array; /* bit per depth */
 };
 
 void json_begin(struct json_out *j, struct buf *to);
@@ -55,6 +60,7 @@ void json_raw(struct json_out *j, const char *key, struct slice text);
 /* A whole jansson value, compact. */
 void json_value(struct json_out *j, const char *key, json_t *v);
 /* A member whose name is data (subjects, metadata). */
-void json_key_slice(struct json_out *j, struct slice key); /* writes "key": ; the value call after it passes NULL */
+void json_key_slice(struct json_out *j,
+                    struct slice key); /* writes "key": ; the value call after it passes NULL */
 
 #endif

@@ -79,7 +79,7 @@ static inline struct list *list_pop(struct list *head)
 }
 
 #define LIST_ENTRY(e, type, member) CONTAINER_OF(e, type, member)
-#define LIST_EACH(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
+#define LIST_EACH(it, head)         for (struct list *it = (head)->next; it != (head); it = it->next)
 /* The body may unlink and free the current element. */
 #define LIST_EACH_SAFE(it, head)                                                                   \
     for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                      \

@@ -15,13 +15,13 @@
 enum log_level { LOG_FATAL, LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG, LOG_TRACE };
 
 struct log_config {
-    const char *file;    /* NULL: stderr */
+    const char *file; /* NULL: stderr */
     bool debug, trace;
-    bool no_time;        /* logtime: false */
-    bool utc;            /* logtime_utc */
-    bool colour;         /* level in colour, when stderr is a terminal */
-    int64_t size_limit;  /* bytes after which the file is renamed aside; 0: never */
-    int max_files;       /* how many old ones to keep; 0: all */
+    bool no_time;       /* logtime: false */
+    bool utc;           /* logtime_utc */
+    bool colour;        /* level in colour, when stderr is a terminal */
+    int64_t size_limit; /* bytes after which the file is renamed aside; 0: never */
+    int max_files;      /* how many old ones to keep; 0: all */
 };
 
 /* Copies cfg. On failure the old destination stays. */
@@ -36,8 +36,8 @@ extern bool log_debug_on, log_trace_on;
 
 #define log_fatal(...) log_line(LOG_FATAL, __VA_ARGS__)
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
-#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
-#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...)                                                                             \
     do {                                                                                           \
         if (log_debug_on)                                                                          \

@@ -11,11 +11,13 @@
 #include <stddef.h>
 
 void *xmalloc(size_t n) __attribute__((malloc, returns_nonnull, warn_unused_result));
-void *xcalloc(size_t count, size_t size) __attribute__((malloc, returns_nonnull, warn_unused_result));
+void *xcalloc(size_t count, size_t size)
+    __attribute__((malloc, returns_nonnull, warn_unused_result));
 void *xrealloc(void *p, size_t n) __attribute__((returns_nonnull, warn_unused_result));
 char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull, warn_unused_result));
 /* printf into owned memory. */
-char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), malloc, returns_nonnull, warn_unused_result));
+char *xasprintf(const char *fmt, ...)
+    __attribute__((format(printf, 1, 2), malloc, returns_nonnull, warn_unused_result));
 
 void *try_malloc(size_t n) __attribute__((malloc, warn_unused_result));
 void *try_realloc(void *p, size_t n) __attribute__((warn_unused_result));
@@ -29,6 +31,6 @@ void *try_realloc(void *p, size_t n) __attribute__((warn_unused_result));
 void assert_failed(const char *what, const char *file, int line) __attribute__((noreturn, cold));
 
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
 
 #endif

@@ -21,14 +21,16 @@ struct msg;
 
 struct msg_view {
     struct slice subject; /* what a subscriber sees */
-    struct slice via;     /* the subject it is routed by; empty: the subject itself. JetStream delivers
-                             a message "orders.new" via an inbox; a leaf link spells both (LMSG via reply@subject) */
-    struct slice reply;   /* empty: none */
-    struct slice hdr;     /* the whole header block, "NATS/1.0…\r\n\r\n" included; empty: none */
+    struct slice via; /* the subject it is routed by; empty: the subject itself. JetStream delivers
+                         a message "orders.new" via an inbox; a leaf link spells both (LMSG via
+                         reply@subject) */
+    struct slice reply; /* empty: none */
+    struct slice hdr;   /* the whole header block, "NATS/1.0…\r\n\r\n" included; empty: none */
     struct slice payload;
-    bool backlog;         /* said by a JetStream consumer (its messages, heartbeats and flow control alike): on a
-                             link it waits behind live traffic */
-    struct msg *shared;   /* a counted copy of hdr+payload if somebody made one, owned by the view's maker */
+    bool backlog; /* said by a JetStream consumer (its messages, heartbeats and flow control alike):
+                     on a link it waits behind live traffic */
+    struct msg
+        *shared; /* a counted copy of hdr+payload if somebody made one, owned by the view's maker */
 };
 
 /* What the router matches. */
@@ -59,10 +61,11 @@ void msg_unref(struct msg *m);
 /* Everything of m as a view; borrowed as long as you hold a reference. */
 struct msg_view msg_view_of(struct msg *m);
 
-/* --- header blocks: "NATS/1.0[ status[ text]]\r\nName: value\r\n…\r\n\r\n" ---------------------- */
+/* --- header blocks: "NATS/1.0[ status[ text]]\r\nName: value\r\n…\r\n\r\n" ----------------------
+ */
 
-/* The value of the first header of that name (case-sensitive, as JetStream compares), blanks around it
- * trimmed. False when it is not there. */
+/* The value of the first header of that name (case-sensitive, as JetStream compares), blanks around
+ * it trimmed. False when it is not there. */
 bool hdr_get(struct slice hdr, struct slice name, struct slice *value);
 /* Walks all headers: *pos starts at 0; false at the end. */
 bool hdr_next(struct slice hdr, size_t *pos, struct slice *name, struct slice *value);
@@ -73,9 +76,9 @@ bool hdr_valid(struct slice hdr);
 
 struct buf;
 /* Writes hdr to out without the headers for which drop() says true, plus the lines in `extra`
- * ("Name: value\r\n", may be empty). A block that would carry neither a header nor a status is left out (nothing
- * is written). hdr may be empty, drop may be NULL. */
-void hdr_rewrite(struct buf *out, struct slice hdr, bool (*drop)(struct slice name, void *arg), void *arg,
-                 struct slice extra);
+ * ("Name: value\r\n", may be empty). A block that would carry neither a header nor a status is left
+ * out (nothing is written). hdr may be empty, drop may be NULL. */
+void hdr_rewrite(struct buf *out, struct slice hdr, bool (*drop)(struct slice name, void *arg),
+                 void *arg, struct slice extra);
 
 #endif

@@ -19,7 +19,10 @@ struct slice {
 
 /* A slice of a string literal, also in initialisers. */
 #define SLICE(lit) ((struct slice){"" lit, sizeof(lit) - 1})
-#define SLICE_INIT(lit) {"" lit, sizeof(lit) - 1}
+#define SLICE_INIT(lit)                                                                            \
+    {                                                                                              \
+        "" lit, sizeof(lit) - 1                                                                    \
+    }
 /* printf("%.*s", SLICE_FMT(s)) */
 #define SLICE_FMT(s) (int)(s).n, (s).p ? (s).p : ""
 
@@ -76,13 +79,15 @@ size_t slice_find(struct slice a, char c);
 size_t slice_search(struct slice a, struct slice what);
 /* Blanks, tabs, CR and LF off both ends. */
 struct slice slice_trim(struct slice a);
-/* Cuts the next token (separated by any run of blanks and tabs) off the front of *rest. False at the end. */
+/* Cuts the next token (separated by any run of blanks and tabs) off the front of *rest. False at
+ * the end. */
 bool slice_token(struct slice *rest, struct slice *token);
 /* Decimal digits only, the whole slice, no sign; E_SYNTAX or E_RANGE otherwise. */
 int slice_u64(struct slice a, uint64_t *out) __attribute__((warn_unused_result));
 /* The same with an optional leading '-' or '+'. */
 int slice_i64(struct slice a, int64_t *out) __attribute__((warn_unused_result));
-/* An owned copy ending in NUL; free() it. Dies on lack of memory: never for sizes a peer chooses unlimited. */
+/* An owned copy ending in NUL; free() it. Dies on lack of memory: never for sizes a peer chooses
+ * unlimited. */
 char *slice_dup(struct slice a);
 
 #endif

@@ -10,7 +10,8 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-#define SUBJECT_TOKENS_MAX 256 /* deeper subjects are refused by subject_valid(); NATS itself has no limit */
+#define SUBJECT_TOKENS_MAX                                                                         \
+    256 /* deeper subjects are refused by subject_valid(); NATS itself has no limit */
 
 /* No empty token, no blank, tab, CR, LF or NUL; '>' only at the end. Wildcards allowed. */
 bool subject_valid(struct slice s);
@@ -21,8 +22,9 @@ bool subject_has_wildcard(struct slice s);
 size_t subject_tokens(struct slice s);
 /* The i-th token, counted from 0; empty when there are fewer. */
 struct slice subject_token(struct slice s, size_t i);
-/* Does the literal subject match the pattern? Both are taken as valid: who must know whether a published subject has
- * an empty token (it then matches nothing) asks subject_valid() once, not for every pattern. */
+/* Does the literal subject match the pattern? Both are taken as valid: who must know whether a
+ * published subject has an empty token (it then matches nothing) asks subject_valid() once, not for
+ * every pattern. */
 bool subject_match(struct slice literal, struct slice pattern);
 /* Is every subject that matches `inner` matched by `outer` too? Both may have wildcards. */
 bool subject_subset(struct slice inner, struct slice outer);
@@ -30,19 +32,22 @@ bool subject_subset(struct slice inner, struct slice outer);
 bool subject_overlap(struct slice a, struct slice b);
 
 /* --- subject transforms: src "orders.*.>" -> dest "site7.$1.>" ---------------------------------
- * The destination may use $1, {{wildcard(1)}}, {{partition(n,1,2)}}, {{split(1,-)}}, {{splitFromLeft(1,3)}},
- * {{splitFromRight(1,3)}}, {{sliceFromLeft(1,2)}}, {{sliceFromRight(1,2)}}, {{left(1,2)}}, {{right(1,2)}}, {{random(n)}}
- * as nats-server 2.15 has them (reference/server-surface.md 4.11). */
+ * The destination may use $1, {{wildcard(1)}}, {{partition(n,1,2)}}, {{split(1,-)}},
+ * {{splitFromLeft(1,3)}},
+ * {{splitFromRight(1,3)}}, {{sliceFromLeft(1,2)}}, {{sliceFromRight(1,2)}}, {{left(1,2)}},
+ * {{right(1,2)}}, {{random(n)}} as nats-server 2.15 has them (reference/server-surface.md 4.11). */
 struct transform;
-/* src empty means ">", dest empty means "as it is". On E_SYNTAX *why (if not NULL) is the text as nats-server words
- * it ("invalid mapping destination: unknown function in {{x(1)}}"), good until the next call on this thread. */
-int transform_new(struct slice src, struct slice dest, struct transform **out, const char **why) MUST_CHECK;
+/* src empty means ">", dest empty means "as it is". On E_SYNTAX *why (if not NULL) is the text as
+ * nats-server words it ("invalid mapping destination: unknown function in {{x(1)}}"), good until
+ * the next call on this thread. */
+int transform_new(struct slice src, struct slice dest, struct transform **out,
+                  const char **why) MUST_CHECK;
 void transform_free(struct transform *t);
 /* The source pattern, borrowed from t. */
 struct slice transform_src(const struct transform *t);
 struct buf;
-/* Appends the new subject to out when the literal subject matches; false (nothing written) otherwise. As in
- * nats-server, a split may give a subject with an empty token ("--a" -> ".a"). */
+/* Appends the new subject to out when the literal subject matches; false (nothing written)
+ * otherwise. As in nats-server, a split may give a subject with an empty token ("--a" -> ".a"). */
 bool transform_apply(const struct transform *t, struct slice subject, struct buf *out);
 
 #endif

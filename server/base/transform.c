@@ -86,10 +86,10 @@ static int complain(const char **why, const char *text, struct slice token, int6
     if (!why)
         return E_SYNTAX;
     if (index > 0)
-        snprintf(why_text, sizeof why_text, "%s in %.*s: [%lld]", text, SLICE_FMT(token),
-                 (long long)index);
+        (void)snprintf(why_text, sizeof why_text, "%s in %.*s: [%lld]", text, SLICE_FMT(token),
+                       (long long)index);
     else
-        snprintf(why_text, sizeof why_text, "%s in %.*s", text, SLICE_FMT(token));
+        (void)snprintf(why_text, sizeof why_text, "%s in %.*s", text, SLICE_FMT(token));
     *why = why_text;
     return E_SYNTAX;
 }

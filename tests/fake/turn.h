@@ -28,8 +28,8 @@
 
 struct fake_mail;
 struct fake_turn {
-    struct turn turn;        /* give &ft.turn to the room under test */
-    int64_t job_budget_ns;   /* what a step gets: 1 */
+    struct turn turn;      /* give &ft.turn to the room under test */
+    int64_t job_budget_ns; /* what a step gets: 1 */
     struct heap timers;
     struct list posts, ends; /* of struct turn_post */
     struct list jobs;        /* running ones, apart from the one at work */
@@ -48,7 +48,8 @@ void fake_turn_release(struct fake_turn *ft);
 bool fake_turn_once(struct fake_turn *ft);
 /* Turns until nothing is due; dies when that takes a million turns. Waiting jobs don't count. */
 void fake_turn_run(struct fake_turn *ft);
-/* fake_turn_run(), then moves the clocks by ns, stopping at each timer on the way to run it at its own time. */
+/* fake_turn_run(), then moves the clocks by ns, stopping at each timer on the way to run it at its
+ * own time. */
 void fake_turn_advance(struct fake_turn *ft, int64_t ns);
 /* Runs turns until done(arg), sleeping on the mailbox in between. False after ten real seconds. */
 bool fake_turn_wait(struct fake_turn *ft, bool (*done)(void *arg), void *arg);
