@@ -11,12 +11,17 @@
  *
  * Reading: level-triggered, one read per readiness into one shared buffer of the loop (256 KiB); only an incomplete
  * rest is copied into a buffer of the connection. A large payload is read directly where it is wanted: conn_want(n)
- * says that the unfinished rest needs n bytes in one piece.
+ * says that the unfinished rest needs n bytes in one piece; DATA then waits until they are there.
  * Writing: bytes gather in the connection's output and leave at the end of the turn in one writev, or at once
  * above 256 KiB. Payloads shared by several receivers are referenced, not copied (conn_write_msg). An idle
  * connection holds no buffers.
  * Closing: conn_close() stops reading and unlinks; GONE comes at the end of the turn, then the memory goes. With flush
- * set, what waits is sent first, for at most 2 s (an -ERR line reaches its reader).
+ * set, what waits is sent first, for at most 2 s, GONE comes after that, and the socket lingers until the peer closes
+ * or the 2 s are over, so that an -ERR line reaches its reader even when unread input is left. Between conn_close()
+ * and GONE no other event comes. When the peer closes its half, what waits is sent as far as the kernel takes it at once
+ * (a PONG for `printf PING | nc`), then GONE.
+ * Order of events in a turn: DATA, CONNECTED, TLS_READY from the socket; TIMEOUT with the timers; DRAINED from the socket
+ * or at the end of the turn; GONE at the end of the turn. None ever comes from inside one of the calls below.
  * TLS: OpenSSL on the socket, never blocking; conn hides it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -45,7 +50,8 @@ void conn_set_handler(struct conn *c, conn_event_fn *fn, void *arg);
 /* What has arrived and is not consumed yet; borrowed until the event handler returns or consumes. */
 struct slice conn_input(const struct conn *c);
 void conn_consume(struct conn *c, size_t n);
-/* The unfinished rest will be n bytes long in all: get room for it in one piece (n was checked against its limit). */
+/* From inside DATA: the unfinished rest (what is not consumed when the handler returns) will be n bytes long in all:
+ * get room for it in one piece (n was checked against its limit) and send DATA when it is complete. */
 void conn_want(struct conn *c, size_t n);
 /* More input is there, but this turn's share is used up: DATA comes again next turn without new bytes. */
 void conn_yield(struct conn *c);
@@ -59,14 +65,17 @@ void conn_commit(struct conn *c, size_t n);
 void conn_write_msg(struct conn *c, struct msg *m, size_t from, size_t n);
 /* Bytes that the kernel has not taken yet. */
 size_t conn_pending(const struct conn *c);
-/* DRAINED comes when pending falls to `bytes` or below. Default 0. */
+/* DRAINED comes when pending falls to `bytes` or below after it was above, within a turn or over many. Default 0: each
+ * turn that wrote something ends with DRAINED when the kernel took it all. */
 void conn_low_water(struct conn *c, size_t bytes);
 /* Keeps the kernel's unsent part small (TCP_NOTSENT_LOWAT). */
 void conn_notsent_lowat(struct conn *c, int bytes);
 /* Sends what waits now instead of at the end of the turn. */
 void conn_flush(struct conn *c);
 
-void conn_pause(struct conn *c);  /* no more reads; counted: as many resumes as pauses */
+/* No more reads; counted: as many resumes as pauses. The peer's end is noticed only after the last resume (or by
+ * writing). What the handler left in the input comes again as DATA after the last resume. */
+void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);
 
 /* One timer per connection; ns from now, 0 takes it off. */

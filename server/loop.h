@@ -22,11 +22,17 @@
 struct event_base;
 struct loop;
 
+/* NULL when the system gives no descriptors. SIGPIPE is ignored from here on. */
 struct loop *loop_new(void);
+/* Ends the helper thread (the errand under way is waited for; done() is called for everything that loop_help() took,
+ * also when its work() never ran) and closes the connections that are left, without events. Mail still under way is dropped. */
 void loop_free(struct loop *l);
 /* Until loop_stop(). */
 void loop_run(struct loop *l);
+/* The turn is finished first. */
 void loop_stop(struct loop *l);
+/* One turn; waits when there is nothing to do. */
+void loop_once(struct loop *l);
 
 /* The face for storage, jsapi and everyone else: timers, posts, mail, jobs. Lives as long as the loop. */
 const struct turn *loop_turn(struct loop *l);
@@ -52,7 +58,12 @@ void loop_stats(const struct loop *l, struct loop_stats *out);
 /* Names the piece that runs now, for the warning above 50 ms; static text. Returns the name before. */
 const char *loop_piece(struct loop *l, const char *name);
 
-/* Only for conn, listener and http. */
+/* Only for conn, listener and http: libevent's base, and what each of its callbacks begins with (the first one
+ * of a turn reads the clocks). */
 struct event_base *loop_base(struct loop *l);
+void loop_enter(struct loop *l);
+/* Only for conn: what it keeps once per loop, freed with the loop. */
+void *loop_conns(struct loop *l);
+void loop_set_conns(struct loop *l, void *conns, turn_fn *free_fn);
 
 #endif
