@@ -12,22 +12,23 @@
  *   LINGERING  all is sent, our FIN too, GONE is told: waiting for the peer's FIN
  *   DEAD       out of libevent; GONE (if not told yet) and the free come at the end of the turn
  *
- * What all connections of a loop share is in struct room: the read buffer, the pool of output chunks and three lists
- * that the end of a turn works off: dirty (something to write), again (DATA without new bytes from the socket),
- * dead. Two seconds of silence give the room's memory back.
+ * What all connections of a loop share is in struct room: the read buffer, the pool of output
+ * chunks and three lists that the end of a turn works off: dirty (something to write), again (DATA
+ * without new bytes from the socket), dead. Two seconds of silence give the room's memory back.
  *
  * Reading, by what is there already:
  *   nothing            one read into the shared buffer, DATA shows it there
- *   a short rest       is copied in front of the shared buffer, one read behind it, DATA shows both in one piece
- *   conn_want(n)       one readv into the rest's own room up to n, what is beyond into the shared buffer; DATA when the
- *                      n bytes are there, and once more for what is beyond
- *   a long rest        without a wish: its own buffer doubles
+ *   a short rest       is copied in front of the shared buffer, one read behind it, DATA shows both
+ * in one piece conn_want(n)       one readv into the rest's own room up to n, what is beyond into
+ * the shared buffer; DATA when the n bytes are there, and once more for what is beyond a long rest
+ * without a wish: its own buffer doubles
  *
  * What always holds
  *   (1) Only conn_enter() writes the state, update_events() follows it.
  *   (2) No event from inside a call of the upper storey; after DEAD or FLUSHING only GONE, once.
  *   (3) `shown` is set only while DATA is being handled and the input lies in the shared buffer.
- *   (4) wr_on means: the kernel was full (or the connect is under way); nobody tries to write before it says so.
+ *   (4) wr_on means: the kernel was full (or the connect is under way); nobody tries to write
+ * before it says so.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/conn.h"
@@ -51,12 +52,12 @@
 #include "server/outq.h"
 #include "server/tls.h"
 
-#define SHARED_MAX (256 * 1024) /* one read */
+#define SHARED_MAX    (256 * 1024) /* one read */
 #define REST_COPY_MAX (64 * 1024)
-#define WRITE_NOW (256 * 1024)
-#define IOV_BATCH 64
-#define FLUSH_NS (2 * NS_PER_S)
-#define SWEEP_NS (2 * NS_PER_S)
+#define WRITE_NOW     (256 * 1024)
+#define IOV_BATCH     64
+#define FLUSH_NS      (2 * NS_PER_S)
+#define SWEEP_NS      (2 * NS_PER_S)
 
 enum conn_state { DIALING, OPEN, SHAKING, FLUSHING, LINGERING, DEAD };
 
@@ -79,13 +80,13 @@ struct peer { /* an address in 20 bytes */
 struct room {
     struct loop *loop;
     const struct turn *turn;
-    struct list all;              /* conn.link */
+    struct list all;                /* conn.link */
     struct list dirty, again, dead; /* conn.dirty, conn.again, conn.dirty */
-    struct turn_post end;         /* works off dirty and dead */
+    struct turn_post end;           /* works off dirty and dead */
     struct turn_timer again_timer, sweep_timer;
     struct outq_pool pool;
-    char *shared;                 /* SHARED_MAX bytes, mapped */
-    bool active;                  /* something moved since the last sweep */
+    char *shared; /* SHARED_MAX bytes, mapped */
+    bool active;  /* something moved since the last sweep */
 };
 
 struct conn {
@@ -96,30 +97,30 @@ struct conn {
     struct event rd, wr;
     enum conn_state state;
     enum conn_reason reason;
-    int fd, err;                 /* err: errno behind the reason */
+    int fd, err; /* err: errno behind the reason */
     unsigned pauses;
-    bool rd_on, wr_on;           /* in libevent */
+    bool rd_on, wr_on; /* in libevent */
     bool gone_told;
-    bool peer_done;              /* FIN came while we flush */
-    bool yielded;                /* show the rest without reading */
-    bool above;                  /* output was over the low-water mark since the last DRAINED */
-    bool read_wants_write;       /* TLS: the read goes on when the socket can be written */
-    bool shown;                  /* DATA is being handled, input is `cur` */
-    struct slice cur;            /* not yet consumed, in the shared buffer */
-    struct buf in;               /* the rest */
-    size_t want;                 /* DATA only when the rest is that long; 0: any */
+    bool peer_done;        /* FIN came while we flush */
+    bool yielded;          /* show the rest without reading */
+    bool above;            /* output was over the low-water mark since the last DRAINED */
+    bool read_wants_write; /* TLS: the read goes on when the socket can be written */
+    bool shown;            /* DATA is being handled, input is `cur` */
+    struct slice cur;      /* not yet consumed, in the shared buffer */
+    struct buf in;         /* the rest */
+    size_t want;           /* DATA only when the rest is that long; 0: any */
     struct outq out;
     size_t low;
-    struct tls *tls;             /* NULL: plain */
-    size_t plain_left;           /* bytes of out that still leave in plain */
-    struct turn_timer timer;     /* the upper storey's */
-    struct turn_timer guard;     /* dial, write deadline or flush limit, as the state says */
-    int64_t write_deadline;      /* ns; 0: never */
-    int64_t stuck;               /* mono: since when the kernel has taken nothing */
+    struct tls *tls;         /* NULL: plain */
+    size_t plain_left;       /* bytes of out that still leave in plain */
+    struct turn_timer timer; /* the upper storey's */
+    struct turn_timer guard; /* dial, write deadline or flush limit, as the state says */
+    int64_t write_deadline;  /* ns; 0: never */
+    int64_t stuck;           /* mono: since when the kernel has taken nothing */
     int64_t start, last_read, last_write;
     uint64_t in_bytes, out_bytes, raw_in;
     struct peer peer;
-    char tls_error[120];         /* kept when tls is gone */
+    char tls_error[120]; /* kept when tls is gone */
 };
 
 static void room_end(void *arg);
@@ -722,7 +723,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         finish_dial(c);
         return;
     }
-    /* one attempt; wr_on goes off only when all is gone, so that a full socket costs no epoll_ctl() */
+    /* one attempt; wr_on goes off only when all is gone, so that a full socket costs no epoll_ctl()
+     */
     c->wr_on = false;
     bool retry_read = c->read_wants_write;
     c->read_wants_write = false;

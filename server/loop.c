@@ -1,24 +1,25 @@
 /* server/loop.c -- the turn
  *
- * libevent waits and calls the sockets' handlers (one event_base_loop(EVLOOP_ONCE) per turn, no locks in the base);
- * everything after that is ours, in this order:
+ * libevent waits and calls the sockets' handlers (one event_base_loop(EVLOOP_ONCE) per turn, no
+ * locks in the base); everything after that is ours, in this order:
  *
  *     sockets    libevent's callbacks; the first one of a turn reads the clocks (loop_enter)
  *     timers     base/heap, those due now; one libevent timer stands for the top of the heap
  *     mail       what other threads sent: one locked array, one eventfd
- *     posts      work put off by what ran before, until none is left (or 10 ms are over: the rest is next turn's)
- *     jobs       a ring, about 1 ms, 5 ms when nothing else happened
- *     at_end     batches are handed over, sockets written; what that posts is run, at most a few times round
- *     frees      what was closed
+ *     posts      work put off by what ran before, until none is left (or 10 ms are over: the rest
+ * is next turn's) jobs       a ring, about 1 ms, 5 ms when nothing else happened at_end     batches
+ * are handed over, sockets written; what that posts is run, at most a few times round frees what
+ * was closed
  *
  * What always holds
- *   (1) libevent sleeps only when no post, no due timer, no at_end work and no running job is left.
- *   (2) A job is out of the ring while it steps and is not touched after JOB_DONE: it may be freed memory then.
- *   (3) loop_defer()red memory lives until every handler of the turn is through.
+ *   (1) libevent sleeps only when no post, no due timer, no at_end work, no free and no running job
+ * is left. (2) A job is out of the ring while it steps and is not touched after JOB_DONE: it may be
+ * freed memory then. (3) loop_defer()red memory lives until every handler of the turn is through.
  *   (4) The eventfd is written only when the mailbox was empty: one wake-up for many letters.
  *
- * Time: the thread's CPU clock is read once a turn, the wall clock where the kind of work changes (loop_piece). A turn
- * above 50 ms of wall time is told once a second at most, with the name of its longest piece.
+ * Time: the thread's CPU clock is read once a turn, the wall clock where the kind of work changes
+ * (loop_piece). A turn above 50 ms of wall time is told once a second at most, with the name of its
+ * longest piece.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/loop.h"
@@ -34,13 +35,13 @@
 #include "base/heap.h"
 #include "base/log.h"
 
-#define HELP_MAX 64
-#define POSTS_MAX_NS (10 * NS_PER_MS)
-#define JOBS_BUSY_NS NS_PER_MS
-#define JOBS_IDLE_NS (5 * NS_PER_MS)
+#define HELP_MAX       64
+#define POSTS_MAX_NS   (10 * NS_PER_MS)
+#define JOBS_BUSY_NS   NS_PER_MS
+#define JOBS_IDLE_NS   (5 * NS_PER_MS)
 #define JOB_PORTION_NS (300 * NS_PER_US)
-#define END_ROUNDS 4
-#define SLOW_TURN_NS (50 * NS_PER_MS)
+#define END_ROUNDS     4
+#define SLOW_TURN_NS   (50 * NS_PER_MS)
 
 struct letter {
     turn_fn *fn;
@@ -71,7 +72,7 @@ struct loop {
     struct turn face;
     struct event_base *base;
     struct event *timer_ev, *mail_ev;
-    int64_t timer_armed;     /* what timer_ev stands for; INT64_MAX: nothing */
+    int64_t timer_armed; /* what timer_ev stands for; INT64_MAX: nothing */
     struct heap timers;
     struct list posts, ends; /* turn_post */
     struct list jobs;        /* the ring: those that run */
@@ -81,8 +82,8 @@ struct loop {
     struct list signals;     /* on_signal */
     void *conns;             /* conn's own, per loop */
     turn_fn *conns_free;
-    bool awake;              /* clocks of this turn are read */
-    bool busy;               /* something else than jobs happened in this turn */
+    bool awake; /* clocks of this turn are read */
+    bool busy;  /* something else than jobs happened in this turn */
     bool stop;
 
     int mail_fd;
@@ -92,11 +93,11 @@ struct loop {
 
     pthread_t helper;
     pthread_cond_t help_cond;
-    bool helping;          /* the thread exists */
+    bool helping; /* the thread exists */
     bool help_stop;
-    struct list errands;   /* waiting */
+    struct list errands; /* waiting */
     unsigned nerrands;
-    struct list returned;  /* worked on, done() not yet called */
+    struct list returned; /* worked on, done() not yet called */
 
     struct loop_stats stats;
     int64_t turn_start, cpu_before, piece_start, piece_max, told;
@@ -147,7 +148,8 @@ static unsigned bucket_of(int64_t ns)
 static void account_turn(struct loop *l)
 {
     loop_piece(l, "waiting");
-    int64_t cpu_after = cpu_now(), wall = l->piece_start - l->turn_start, cpu = cpu_after - l->cpu_before;
+    int64_t cpu_after = cpu_now(), wall = l->piece_start - l->turn_start,
+            cpu = cpu_after - l->cpu_before;
     l->cpu_before = cpu_after;
     l->stats.turns++;
     l->stats.wall_hist[bucket_of(wall)]++;
@@ -161,7 +163,8 @@ static void account_turn(struct loop *l)
     if (wall > SLOW_TURN_NS && (l->told == 0 || l->piece_start - l->told > NS_PER_S)) {
         l->told = l->piece_start;
         log_warn("A turn of the loop took %.1f ms (%.1f ms of CPU), most of it (%.1f ms) in: %s",
-                 (double)wall / 1e6, (double)cpu / 1e6, (double)l->piece_max / 1e6, l->piece_longest);
+                 (double)wall / 1e6, (double)cpu / 1e6, (double)l->piece_max / 1e6,
+                 l->piece_longest);
     }
 }
 
@@ -170,7 +173,8 @@ void loop_stats(const struct loop *l, struct loop_stats *out)
     *out = l->stats;
 }
 
-/* --- letters: an array of calls ---------------------------------------------------------------- */
+/* --- letters: an array of calls ----------------------------------------------------------------
+ */
 
 static void letters_add(struct letters *ls, turn_fn *fn, void *arg)
 {
@@ -200,7 +204,8 @@ void loop_defer(struct loop *l, turn_fn *fn, void *p)
     letters_add(&l->deferred, fn, p);
 }
 
-/* --- timers ------------------------------------------------------------------------------------- */
+/* --- timers -------------------------------------------------------------------------------------
+ */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -264,7 +269,8 @@ static void arm_timer(struct loop *l)
     event_add(l->timer_ev, &tv);
 }
 
-/* --- mail --------------------------------------------------------------------------------------- */
+/* --- mail ---------------------------------------------------------------------------------------
+ */
 
 static void face_mail(void *loop, turn_fn *fn, void *arg)
 {
@@ -303,7 +309,8 @@ static void run_mail(struct loop *l)
     letters_run(&l->reading);
 }
 
-/* --- posts -------------------------------------------------------------------------------------- */
+/* --- posts --------------------------------------------------------------------------------------
+ */
 
 static void face_post(void *loop, struct turn_post *p)
 {
@@ -355,7 +362,8 @@ static void run_ends(struct loop *l)
     }
 }
 
-/* --- jobs --------------------------------------------------------------------------------------- */
+/* --- jobs ---------------------------------------------------------------------------------------
+ */
 
 static void face_job_start(void *loop, struct job *j)
 {
@@ -413,7 +421,8 @@ static void run_jobs(struct loop *l)
     loop_piece(l, "after jobs");
 }
 
-/* --- the helper thread -------------------------------------------------------------------------- */
+/* --- the helper thread --------------------------------------------------------------------------
+ */
 
 static void errands_back(void *arg)
 {
@@ -503,7 +512,8 @@ static void stop_helper(struct loop *l)
     errands_back(l);
 }
 
-/* --- signals ------------------------------------------------------------------------------------ */
+/* --- signals ------------------------------------------------------------------------------------
+ */
 
 static void on_signal(evutil_socket_t fd, short what, void *arg)
 {
@@ -529,7 +539,8 @@ int loop_on_signal(struct loop *l, int signo, void (*fn)(void *arg, int signo), 
     return 0;
 }
 
-/* --- life --------------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------------
+ */
 
 static struct event_base *new_base(void)
 {
@@ -634,7 +645,8 @@ void loop_set_conns(struct loop *l, void *conns, turn_fn *free_fn)
 /* May libevent sleep? */
 static bool at_rest(const struct loop *l)
 {
-    return list_empty(&l->posts) && list_empty(&l->ends) && list_empty(&l->jobs) && !l->stop;
+    return list_empty(&l->posts) && list_empty(&l->ends) && list_empty(&l->jobs) &&
+           l->deferred.n == 0 && !l->stop;
 }
 
 void loop_once(struct loop *l)

@@ -2,15 +2,15 @@
  *
  * One thread does everything but commit. A turn is:
  *
- *     wait → clocks → events (each connection a bounded number of verbs) → timers → mail (receipts, helper's
- *     results) → posted work → jobs, about 1 ms (5 ms when idle) → at_end (batches handed over, sockets written)
- *     → what was closed is freed
+ *     wait → clocks → events (each connection a bounded number of verbs) → timers → mail (receipts,
+ * helper's results) → posted work → jobs, about 1 ms (5 ms when idle) → at_end (batches handed
+ * over, sockets written) → what was closed is freed
  *
- * Rooms to the right get `loop_turn()` (base/turn.h) and never see this header. tests/fake/loop.c replaces
- * this room in scenario tests.
+ * Rooms to the right get `loop_turn()` (base/turn.h) and never see this header. tests/fake/loop.c
+ * replaces this room in scenario tests.
  *
- * The helper thread (loop_help) is started on first need, for calls that block and have no other form: crypt_r
- * and getaddrinfo. At most 64 wait.
+ * The helper thread (loop_help) is started on first need, for calls that block and have no other
+ * form: crypt_r and getaddrinfo. At most 64 wait.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LOOP_H
@@ -24,8 +24,9 @@ struct loop;
 
 /* NULL when the system gives no descriptors. SIGPIPE is ignored from here on. */
 struct loop *loop_new(void);
-/* Ends the helper thread (the errand under way is waited for; done() is called for everything that loop_help() took,
- * also when its work() never ran) and closes the connections that are left, without events. Mail still under way is dropped. */
+/* Ends the helper thread (the errand under way is waited for; done() is called for everything that
+ * loop_help() took, also when its work() never ran) and closes the connections that are left,
+ * without events. Mail still under way is dropped. */
 void loop_free(struct loop *l);
 /* Until loop_stop(). */
 void loop_run(struct loop *l);
@@ -34,17 +35,19 @@ void loop_stop(struct loop *l);
 /* One turn; waits when there is nothing to do. */
 void loop_once(struct loop *l);
 
-/* The face for storage, jsapi and everyone else: timers, posts, mail, jobs. Lives as long as the loop. */
+/* The face for storage, jsapi and everyone else: timers, posts, mail, jobs. Lives as long as the
+ * loop. */
 const struct turn *loop_turn(struct loop *l);
 
 /* Frees p with fn at the end of the turn: closing means stop and unlink now, freeing waits. */
 void loop_defer(struct loop *l, turn_fn *fn, void *p);
 
 /* A signal as an event on the loop. */
-int loop_on_signal(struct loop *l, int signo, void (*fn)(void *arg, int signo), void *arg) MUST_CHECK;
+int loop_on_signal(struct loop *l, int signo, void (*fn)(void *arg, int signo),
+                   void *arg) MUST_CHECK;
 
-/* work(arg) on the helper thread, then done(arg) on the loop. E_FULL when 64 wait. Inputs are in arg, which nobody
- * else touches meanwhile. */
+/* work(arg) on the helper thread, then done(arg) on the loop. E_FULL when 64 wait. Inputs are in
+ * arg, which nobody else touches meanwhile. */
 int loop_help(struct loop *l, turn_fn *work, turn_fn *done, void *arg) MUST_CHECK;
 
 /* How long turns take (thread CPU and wall): powers of two of microseconds, from 1 us. */
@@ -55,11 +58,12 @@ struct loop_stats {
     const char *longest; /* name of the piece in the longest turn; static */
 };
 void loop_stats(const struct loop *l, struct loop_stats *out);
-/* Names the piece that runs now, for the warning above 50 ms; static text. Returns the name before. */
+/* Names the piece that runs now, for the warning above 50 ms; static text. Returns the name before.
+ */
 const char *loop_piece(struct loop *l, const char *name);
 
-/* Only for conn, listener and http: libevent's base, and what each of its callbacks begins with (the first one
- * of a turn reads the clocks). */
+/* Only for conn, listener and http: libevent's base, and what each of its callbacks begins with
+ * (the first one of a turn reads the clocks). */
 struct event_base *loop_base(struct loop *l);
 void loop_enter(struct loop *l);
 /* Only for conn: what it keeps once per loop, freed with the loop. */

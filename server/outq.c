@@ -10,8 +10,8 @@
 
 #include "base/mem.h"
 
-#define SMALL 1000 /* with malloc's word still in its fastest class */
-#define CHUNK (64 * 1024 - 64)
+#define SMALL    1000 /* with malloc's word still in its fastest class */
+#define CHUNK    (64 * 1024 - 64)
 #define POOL_MAX 16
 
 struct outq_seg {

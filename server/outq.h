@@ -1,11 +1,14 @@
-/* server/outq.h -- bytes that wait to be sent: a chain of owned chunks and of references to messages
+/* server/outq.h -- bytes that wait to be sent: a chain of owned chunks and of references to
+ * messages
  *
  *     head                                                    tail
- *     [chunk 1000 B: "MSG a 1 20000\r\n"] → [ref: msg, 20000 B] → [chunk: "\r\nMSG b …"] → [chunk 64 KiB …]
+ *     [chunk 1000 B: "MSG a 1 20000\r\n"] → [ref: msg, 20000 B] → [chunk: "\r\nMSG b …"] → [chunk
+ * 64 KiB …]
  *
- * Chunks never move and are never joined: what was written once stays where it is until the kernel has it. The
- * first chunk after nothing or after a reference is small (most answers are), those after it hold 64 KiB and come from
- * a pool that all connections of a loop share. Pure: knows no socket.
+ * Chunks never move and are never joined: what was written once stays where it is until the kernel
+ * has it. The first chunk after nothing or after a reference is small (most answers are), those
+ * after it hold 64 KiB and come from a pool that all connections of a loop share. Pure: knows no
+ * socket.
  *
  *     char *p = outq_reserve(&q, pool, 100);  n = format(p);  outq_commit(&q, n);
  *     n = outq_iov(&q, iov, ARRAY_LEN(iov));  sent = writev(…);  outq_take(&q, pool, sent);

@@ -1,11 +1,12 @@
 /* server/tls.c -- OpenSSL, and nobody else knows it
  *
- * A context is an SSL_CTX built from a remembered configuration; reload builds a second one and swaps. A session is an
- * SSL over a small BIO of our own: it hands out first what was read before TLS began, then reads and writes the
- * socket (MSG_NOSIGNAL) and counts. Nothing blocks: E_AGAIN says what to wait for.
+ * A context is an SSL_CTX built from a remembered configuration; reload builds a second one and
+ * swaps. A session is an SSL over a small BIO of our own: it hands out first what was read before
+ * TLS began, then reads and writes the socket (MSG_NOSIGNAL) and counts. Nothing blocks: E_AGAIN
+ * says what to wait for.
  *
- * Choices: TLS 1.2 at least, no renegotiation, no tickets and no session cache (a reconnect shakes hands again),
- * buffers given back while idle, partial writes from moving memory, no compression.
+ * Choices: TLS 1.2 at least, no renegotiation, no tickets and no session cache (a reconnect shakes
+ * hands again), buffers given back while idle, partial writes from moving memory, no compression.
  *
  * Failure: OpenSSL's words in t->error; for certificates the verifier's words, which say more.
  *
@@ -26,10 +27,10 @@
 
 struct tls_context {
     unsigned refs;
-    SSL_CTX *ssl;            /* counted by its sessions as well */
-    int64_t not_after;       /* wall ns; 0: no certificate */
-    struct tls_config cfg;   /* pointers are to our copies */
-    char *cert, *key, *ca;   /* owned */
+    SSL_CTX *ssl;             /* counted by its sessions as well */
+    int64_t not_after;        /* wall ns; 0: no certificate */
+    struct tls_config cfg;    /* pointers are to our copies */
+    char *cert, *key, *ca;    /* owned */
     char **ciphers, **curves; /* owned, NULL-ended; or NULL */
 };
 
@@ -52,7 +53,8 @@ static const char *const suites13[] = {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GC
                                        "TLS_CHACHA20_POLY1305_SHA256"};
 static const struct {
     const char *go, *openssl;
-} curve_names[] = {{"CurveP256", "P-256"}, {"CurveP384", "P-384"}, {"CurveP521", "P-521"}, {"X25519", "X25519"}};
+} curve_names[] = {
+    {"CurveP256", "P-256"}, {"CurveP384", "P-384"}, {"CurveP521", "P-521"}, {"X25519", "X25519"}};
 
 static const char *curve_of(const char *go)
 {
@@ -327,7 +329,8 @@ int64_t tls_context_not_after(const struct tls_context *ctx)
     return ctx->not_after;
 }
 
-/* --- the wire under a session ------------------------------------------------------------------ */
+/* --- the wire under a session ------------------------------------------------------------------
+ */
 
 static int wire_read(BIO *bio, char *p, int n)
 {
@@ -392,7 +395,8 @@ static BIO *wire_new(struct tls *t)
     return bio;
 }
 
-/* --- sessions ---------------------------------------------------------------------------------- */
+/* --- sessions ----------------------------------------------------------------------------------
+ */
 
 /* Whom do we expect? A host name goes into SNI, too; an address does not. */
 static void expect_name(SSL *ssl, const char *name)
@@ -447,7 +451,9 @@ void tls_close(struct tls *t, bool notify)
 static void explain(struct tls *t, int sys)
 {
     long verdict = SSL_get_verify_result(t->ssl);
-    const char *text = ERR_peek_last_error() ? last_words() : sys ? strerror(sys) : "connection closed";
+    const char *text = ERR_peek_last_error() ? last_words()
+                       : sys                 ? strerror(sys)
+                                             : "connection closed";
     if (verdict != X509_V_OK)
         text = X509_verify_cert_error_string(verdict);
     snprintf(t->error, sizeof t->error, "%s", text);

@@ -1,8 +1,9 @@
 /* server/tls.h -- contexts made from options, and sessions for conn
  *
- * A context holds certificate, key, roots and choices of one place in the configuration (clients, leaf listener, a
- * remote). It is counted: a session keeps the one it began with, so tls_context_reload() touches nobody who is
- * connected. Files are read by tls_context_new() and tls_context_reload() only.
+ * A context holds certificate, key, roots and choices of one place in the configuration (clients,
+ * leaf listener, a remote). It is counted: a session keeps the one it began with, so
+ * tls_context_reload() touches nobody who is connected. Files are read by tls_context_new() and
+ * tls_context_reload() only.
  *
  *     struct tls_config cfg = {.server = true, .cert_file = …, .key_file = …};
  *     if (tls_context_new(&cfg, &ctx, &why) != 0) { log_error("%s", why); free(why); }
@@ -22,15 +23,17 @@
 struct tls_context;
 
 struct tls_config {
-    bool server;              /* we accept; else we dial */
-    const char *cert_file;    /* PEM, chain allowed; NULL on the client side: none */
+    bool server;           /* we accept; else we dial */
+    const char *cert_file; /* PEM, chain allowed; NULL on the client side: none */
     const char *key_file;
-    const char *ca_file;      /* PEM; NULL: the system's roots (client side) */
-    bool verify;              /* server: the client must show a certificate of ca_file */
-    bool insecure;            /* client: any certificate of the server will do */
-    int min_version;          /* 0x0303 (TLS 1.2), 0x0304; 0: 1.2 */
-    const char *const *ciphers; /* NULL-ended, names as IANA and Go write them; NULL: the library's choice */
-    const char *const *curves;  /* NULL-ended: "X25519", "CurveP256" … as Go writes them; NULL: default */
+    const char *ca_file; /* PEM; NULL: the system's roots (client side) */
+    bool verify;         /* server: the client must show a certificate of ca_file */
+    bool insecure;       /* client: any certificate of the server will do */
+    int min_version;     /* 0x0303 (TLS 1.2), 0x0304; 0: 1.2 */
+    const char *const
+        *ciphers; /* NULL-ended, names as IANA and Go write them; NULL: the library's choice */
+    const char *const
+        *curves; /* NULL-ended: "X25519", "CurveP256" … as Go writes them; NULL: default */
 };
 
 /* Copies cfg. E_IO, E_INVAL with an owned text in *why. */
@@ -48,14 +51,14 @@ bool tls_curve_known(const char *name);
 /* --- sessions: only for conn ------------------------------------------------------------------ */
 
 struct tls;
-/* early: bytes that were read already and belong to the handshake; copied. name: SNI and what the certificate must
- * say (client side, a host name or an address; NULL: neither). */
+/* early: bytes that were read already and belong to the handshake; copied. name: SNI and what the
+ * certificate must say (client side, a host name or an address; NULL: neither). */
 int tls_open(struct tls_context *ctx, int fd, bool server, const char *name, struct slice early,
              struct tls **out) MUST_CHECK;
 /* Frees; with notify it says good-bye to the peer first, if the socket takes it at once. */
 void tls_close(struct tls *t, bool notify);
-/* Each: 0 or a count; E_AGAIN (tls_wants_write() says for what); E_CLOSED; E_IO with tls_error(). tls_read gives 0 at
- * the end. */
+/* Each: 0 or a count; E_AGAIN (tls_wants_write() says for what); E_CLOSED; E_IO with tls_error().
+ * tls_read gives 0 at the end. */
 int tls_handshake(struct tls *t) MUST_CHECK;
 ssize_t tls_read(struct tls *t, void *p, size_t n) MUST_CHECK;
 ssize_t tls_write(struct tls *t, const void *p, size_t n) MUST_CHECK;
@@ -64,7 +67,7 @@ bool tls_wants_write(const struct tls *t);
 bool tls_has_pending(const struct tls *t);
 /* Bytes on the wire. */
 uint64_t tls_raw_in(const struct tls *t);
-const char *tls_error(const struct tls *t); /* borrowed */
+const char *tls_error(const struct tls *t);   /* borrowed */
 const char *tls_version(const struct tls *t); /* "1.3" */
 const char *tls_cipher(const struct tls *t);  /* "TLS_AES_128_GCM_SHA256" */
 /* The peer's certificate, DER, if it was verified; borrowed. */

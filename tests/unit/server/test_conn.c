@@ -1,0 +1,611 @@
+/* tests/unit/server/test_conn.c -- bytes through sockets, in every size and with every interruption
+ *
+ * Two connections over a socketpair (or loopback) in one loop. What flows is a pattern of a prime
+ * length, so that every byte's place can be checked with memcmp. SPDX-License-Identifier:
+ * Apache-2.0 */
+#include "server/conn.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "server/listener.h"
+#include "server/loop.h"
+
+#define PERIOD 1048573 /* a prime */
+
+static struct loop *l;
+static char *pattern; /* PERIOD + 1 MiB, periodic */
+static unsigned seed = 1;
+
+static unsigned rnd(unsigned below)
+{
+    return (unsigned)rand_r(&seed) % below;
+}
+
+static int open_loop(void **state)
+{
+    (void)state;
+    if (!pattern) {
+        pattern = xmalloc(2 * PERIOD);
+        for (size_t i = 0; i < PERIOD; i++)
+            pattern[i] = pattern[i + PERIOD] = (char)rnd(256);
+    }
+    l = loop_new();
+    return l ? 0 : -1;
+}
+
+static int close_loop(void **state)
+{
+    (void)state;
+    loop_free(l);
+    return 0;
+}
+
+/* One end: counts its events and does what the test told it. */
+struct end {
+    struct conn *c;
+    unsigned events[CONN_GONE + 1];
+    enum conn_reason reason;
+    char error[80];
+    struct buf got;
+    conn_event_fn *then; /* after counting; may be NULL: takes all the input into got */
+    size_t sent, received, total;
+    struct turn_timer resume;
+    struct end *peer;
+};
+
+static void end_event(void *arg, struct conn *c, enum conn_event ev)
+{
+    struct end *e = arg;
+    e->events[ev]++;
+    if (ev == CONN_GONE) {
+        e->reason = conn_reason(c);
+        snprintf(e->error, sizeof e->error, "%s", conn_error(c));
+        e->c = NULL;
+    }
+    if (e->then) {
+        e->then(e, c, ev);
+    } else if (ev == CONN_DATA) {
+        buf_add_slice(&e->got, conn_input(c));
+        conn_consume(c, conn_input(c).n);
+    }
+}
+
+static void pair(struct end *a, struct end *b)
+{
+    int fd[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    a->c = conn_accept(l, fd[0], end_event, a);
+    b->c = conn_accept(l, fd[1], end_event, b);
+    a->peer = b;
+    b->peer = a;
+}
+
+/* Turns until cond holds; a test that hangs is stopped by ctest. */
+#define UNTIL(cond)                                                                                \
+    while (!(cond))                                                                                \
+    loop_once(l)
+
+static void release(struct end *e)
+{
+    if (e->c)
+        conn_close(e->c, false);
+    UNTIL(!e->c);
+    buf_release(&e->got);
+}
+
+/* --- echo ------------------------------------------------------------------------------------- */
+
+static void say_more(struct end *e)
+{
+    while (e->sent < e->total && conn_pending(e->c) < 600 * 1024) {
+        size_t n = rnd(8) ? 1 + rnd(300) : 1 + rnd(rnd(4) ? 5000 : 500000);
+        if (n > e->total - e->sent)
+            n = e->total - e->sent;
+        if (rnd(2)) {
+            conn_write(e->c, pattern + e->sent % PERIOD, n);
+        } else {
+            memcpy(conn_reserve(e->c, n + rnd(100)), pattern + e->sent % PERIOD, n);
+            conn_commit(e->c, n);
+        }
+        e->sent += n;
+    }
+}
+
+static void talker(void *arg, struct conn *c, enum conn_event ev)
+{
+    struct end *e = arg;
+    if (ev == CONN_DATA) {
+        struct slice in = conn_input(c);
+        size_t n = in.n > PERIOD ? PERIOD : in.n;
+        assert_memory_equal(in.p, pattern + e->received % PERIOD, n);
+        e->received += n;
+        conn_consume(c, n);
+        if (n < in.n)
+            conn_yield(c);
+    }
+    if (ev == CONN_DRAINED)
+        say_more(e);
+}
+
+static void go_on(void *arg)
+{
+    struct end *e = arg;
+    if (e->c)
+        conn_resume(e->c);
+}
+
+/* Echoes, sometimes only a part, sometimes with a wish for more, sometimes after a pause. */
+static void echoer(void *arg, struct conn *c, enum conn_event ev)
+{
+    struct end *e = arg;
+    if (ev == CONN_DRAINED && conn_pending(c) <= 100000 && e->sent) {
+        e->sent = 0;
+        conn_resume(c);
+    }
+    if (ev != CONN_DATA)
+        return;
+    struct slice in = conn_input(c);
+    unsigned what = rnd(12);
+    size_t n = what == 0 ? rnd((unsigned)in.n + 1) : in.n;
+    if (what == 1 && in.n < 3000 && e->received + in.n + 20000 < e->total) {
+        conn_want(c, in.n + 1 + rnd(20000));
+        return;
+    }
+    conn_write(c, in.p, n);
+    conn_consume(c, n);
+    e->received += n;
+    if (n < in.n)
+        conn_yield(c);
+    if (rnd(200) == 0 && !turn_timer_is_set(&e->resume)) {
+        conn_pause(c);
+        turn_set(loop_turn(l), &e->resume, clock_mono() + rnd(2) * NS_PER_MS);
+    }
+    if (conn_pending(c) > 400000 && !e->sent) {
+        e->sent = 1; /* resting */
+        conn_pause(c);
+    }
+}
+
+static void two_hundred_megabytes_come_back_unharmed(void **state)
+{
+    (void)state;
+    struct end a = {.then = talker, .total = 200u << 20}, b = {.then = echoer, .total = a.total};
+    pair(&a, &b);
+    turn_timer_init(&b.resume, go_on, &b);
+    conn_low_water(a.c, 300 * 1024);
+    conn_low_water(b.c, 100000);
+    say_more(&a);
+    UNTIL(a.received == a.total || !a.c);
+    assert_int_equal(a.received, a.total);
+    struct conn_info info;
+    conn_info(b.c, &info);
+    assert_int_equal(info.in_bytes, a.total);
+    turn_unset(loop_turn(l), &b.resume);
+    release(&a);
+    UNTIL(!b.c);
+    assert_int_equal(b.reason, CONN_EOF);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static void line_reader(void *arg, struct conn *c, enum conn_event ev)
+{
+    struct end *e = arg;
+    if (ev != CONN_DATA)
+        return;
+    struct slice in = conn_input(c);
+    size_t at = slice_find(in, '\n');
+    if (at == in.n)
+        return; /* the line is not complete */
+    buf_add(&e->got, in.p, at + 1);
+    conn_consume(c, at + 1);
+    if (in.n > at + 1)
+        conn_yield(c); /* one line a turn */
+}
+
+static void an_incomplete_rest_is_kept_and_comes_again(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {.then = line_reader};
+    pair(&a, &b);
+    const char *text = "one\ntwo\nthree\n";
+    for (const char *p = text; *p; p++) {
+        conn_write(a.c, p, 1);
+        loop_once(l);
+        loop_once(l);
+    }
+    UNTIL(b.got.len == strlen(text));
+    assert_memory_equal(b.got.data, text, strlen(text));
+    conn_write(a.c, "a\nb\nc\n", 6);
+    unsigned before = b.events[CONN_DATA];
+    UNTIL(b.got.len == strlen(text) + 6);
+    assert_int_equal(b.events[CONN_DATA] - before, 3);
+    release(&a);
+    release(&b);
+}
+
+/* Messages "<8 hex digits of length>body", as a parser with large payloads reads them. */
+static void framed(void *arg, struct conn *c, enum conn_event ev)
+{
+    struct end *e = arg;
+    if (ev != CONN_DATA)
+        return;
+    for (;;) {
+        struct slice in = conn_input(c);
+        if (in.n < 8)
+            return;
+        char head[9] = {0};
+        memcpy(head, in.p, 8);
+        size_t n = strtoul(head, NULL, 16);
+        if (in.n < 8 + n) {
+            conn_want(c, 8 + n);
+            return;
+        }
+        assert_memory_equal(in.p + 8, pattern + n % 1000, n);
+        e->received++;
+        conn_consume(c, 8 + n);
+    }
+}
+
+static void large_payloads_are_shown_in_one_piece_and_only_when_complete(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {.then = framed};
+    pair(&a, &b);
+    size_t sizes[] = {1000000, 0, 5, 300000, 70000, 1000000, 65000, 3, 900000};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        char head[9];
+        snprintf(head, sizeof head, "%08zx", sizes[i]);
+        conn_write(a.c, head, 8);
+        conn_write(a.c, pattern + sizes[i] % 1000, sizes[i]);
+    }
+    UNTIL(b.received == ARRAY_LEN(sizes));
+    assert_in_range(b.events[CONN_DATA], 2, 40);
+    release(&a);
+    release(&b);
+}
+
+static void pauses_are_counted_and_what_was_left_comes_after(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    pair(&a, &b);
+    conn_pause(b.c);
+    conn_pause(b.c);
+    conn_write(a.c, "hello", 5);
+    for (int i = 0; i < 3; i++) {
+        struct turn_post p;
+        turn_post_init(&p, go_on, &a); /* just a reason to have a turn */
+        conn_pause(a.c);
+        turn_post_now(loop_turn(l), &p);
+        loop_once(l);
+    }
+    conn_resume(b.c);
+    assert_int_equal(b.got.len, 0);
+    conn_resume(b.c);
+    UNTIL(b.got.len == 5);
+    release(&a);
+    release(&b);
+}
+
+static void take_nothing_and_pause(void *arg, struct conn *c, enum conn_event ev)
+{
+    struct end *e = arg;
+    if (ev == CONN_DATA) {
+        conn_pause(c);
+        e->then = NULL;
+    }
+}
+
+static void input_left_at_a_pause_is_shown_without_new_bytes(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {.then = take_nothing_and_pause};
+    pair(&a, &b);
+    conn_write(a.c, "secret", 6);
+    UNTIL(b.events[CONN_DATA] == 1);
+    conn_resume(b.c);
+    UNTIL(b.got.len == 6);
+    release(&a);
+    release(&b);
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static void payloads_go_by_reference(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    pair(&a, &b);
+    struct msg_view v = {.subject = SLICE("s"), .payload = slice_of(pattern, 300000)};
+    struct msg *m = msg_new(&v);
+    conn_write(a.c, "<", 1);
+    conn_write_msg(a.c, m, 100, 200000);
+    conn_write(a.c, ">", 1);
+    conn_write_msg(a.c, m, 0, 300000);
+    UNTIL(b.got.len == 500002);
+    assert_int_equal(b.got.data[0], '<');
+    assert_memory_equal(b.got.data + 1, pattern + 100, 200000);
+    assert_int_equal(b.got.data[200001], '>');
+    assert_memory_equal(b.got.data + 200002, pattern, 300000);
+    assert_int_equal(m->refs, 1);
+    msg_unref(m);
+    release(&a);
+    release(&b);
+}
+
+static void drained_comes_once_below_the_low_water_mark(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    pair(&a, &b);
+    conn_low_water(a.c, 100000);
+    conn_pause(b.c);
+    conn_write(a.c, pattern, PERIOD);
+    conn_write(a.c, pattern, PERIOD);
+    loop_once(l);
+    assert_true(conn_pending(a.c) > 100000);
+    assert_int_equal(a.events[CONN_DRAINED], 0);
+    conn_resume(b.c);
+    UNTIL(b.got.len == 2 * PERIOD);
+    UNTIL(a.events[CONN_DRAINED]);
+    conn_write(a.c, "x", 1); /* below the mark: no news */
+    UNTIL(b.got.len == 2 * PERIOD + 1);
+    assert_int_equal(a.events[CONN_DRAINED], 1);
+    release(&a);
+    release(&b);
+}
+
+static void a_peer_that_takes_nothing_meets_the_write_deadline(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    pair(&a, &b);
+    conn_write_deadline(a.c, 30 * NS_PER_MS);
+    conn_pause(b.c);
+    int64_t start = clock_mono_exact();
+    conn_write(a.c, pattern, PERIOD);
+    conn_write(a.c, pattern, PERIOD);
+    UNTIL(!a.c);
+    assert_int_equal(a.reason, CONN_WRITE_TIMEOUT);
+    assert_true(clock_mono_exact() - start >= 25 * NS_PER_MS);
+    conn_resume(b.c);
+    release(&b);
+}
+
+/* --- ends ------------------------------------------------------------------------------------- */
+
+static void close_flushing(void *arg, struct conn *c, enum conn_event ev)
+{
+    struct end *e = arg;
+    if (ev != CONN_DATA)
+        return;
+    conn_write(c, "-ERR 'Unknown Protocol Operation'\r\n", 35);
+    conn_close(c, true);
+    conn_write(c, "lost", 4); /* nothing happens */
+    assert_int_equal(e->events[CONN_GONE], 0);
+}
+
+/* Over TCP, where unread input makes the kernel reset the connection. */
+static void accepted(void *arg, struct listener *li, int fd)
+{
+    struct end *e = arg;
+    (void)li;
+    e->c = conn_accept(l, fd, end_event, e);
+}
+
+static void last_words_reach_the_reader_despite_unread_input(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {.then = close_flushing};
+    struct listener *li;
+    char *why;
+    assert_int_equal(listener_open(l, "127.0.0.1", -1, accepted, &b, &li, &why), 0);
+    assert_int_equal(conn_dial(l, "127.0.0.1", listener_port(li), NS_PER_S, end_event, &a, &a.c),
+                     0);
+    UNTIL(a.events[CONN_CONNECTED]);
+    for (int i = 0; i < 3; i++)
+        conn_write(a.c, pattern, PERIOD);
+    UNTIL(b.events[CONN_GONE]);
+    assert_int_equal(b.reason, CONN_CLOSED);
+    assert_int_equal(b.events[CONN_GONE], 1);
+    UNTIL(a.got.len == 35 || !a.c);
+    assert_memory_equal(a.got.data, "-ERR 'Unknown", 13);
+    release(&a);
+    listener_close(li);
+    buf_release(&b.got);
+}
+
+static void answer_and_close_peer(void *arg, struct conn *c, enum conn_event ev)
+{
+    struct end *e = arg;
+    if (ev != CONN_DATA)
+        return;
+    conn_consume(c, 1);
+    conn_close(e->peer->c, false); /* another connection, in the middle of our event */
+    conn_close(c, false);
+    conn_close(c, true);
+    conn_consume(c, conn_input(c).n);
+    conn_yield(c);
+    conn_flush(c);
+}
+
+static void closing_inside_a_handler_is_safe(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {.then = answer_and_close_peer};
+    pair(&a, &b);
+    conn_write(a.c, "xyz", 3);
+    UNTIL(!a.c && !b.c);
+    assert_int_equal(a.events[CONN_GONE], 1);
+    assert_int_equal(b.events[CONN_GONE], 1);
+    assert_int_equal(a.reason, CONN_CLOSED);
+}
+
+static void pong(void *arg, struct conn *c, enum conn_event ev)
+{
+    (void)arg;
+    if (ev == CONN_DATA) {
+        conn_consume(c, conn_input(c).n);
+        conn_write(c, "PONG\r\n", 6);
+    }
+}
+
+static void a_half_closed_peer_still_gets_its_answer(void **state)
+{
+    (void)state;
+    struct end b = {.then = pong};
+    int fd[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    assert_int_equal(write(fd[0], "PING\r\n", 6), 6);
+    shutdown(fd[0], SHUT_WR);
+    b.c = conn_accept(l, fd[1], end_event, &b);
+    UNTIL(!b.c);
+    assert_int_equal(b.reason, CONN_EOF);
+    char answer[16];
+    assert_int_equal(read(fd[0], answer, sizeof answer), 6);
+    close(fd[0]);
+}
+
+static void a_reset_is_a_read_error(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    struct listener *li;
+    char *why;
+    assert_int_equal(listener_open(l, "", 0, accepted, &b, &li, &why), 0);
+    assert_int_equal(conn_dial(l, "127.0.0.1", listener_port(li), 0, end_event, &a, &a.c), 0);
+    UNTIL(a.events[CONN_CONNECTED] && b.c);
+    struct conn_info info;
+    conn_info(b.c, &info);
+    assert_string_equal(info.ip, "127.0.0.1");
+    assert_int_equal(info.local_port, listener_port(li));
+    conn_pause(a.c);
+    conn_write(b.c, "unread", 6);
+    loop_once(l);
+    conn_close(a.c, false); /* with unread input: RST */
+    UNTIL(!b.c);
+    assert_int_equal(b.reason, CONN_READ_ERROR);
+    assert_string_equal(b.error, strerror(ECONNRESET));
+    UNTIL(!a.c);
+    listener_close(li);
+}
+
+static void a_refused_dial_is_gone_but_not_from_inside_the_call(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    struct listener *li;
+    char *why;
+    assert_int_equal(listener_open(l, "127.0.0.1", 0, accepted, &b, &li, &why), 0);
+    uint16_t port = listener_port(li);
+    listener_close(li);
+    loop_once(l); /* it is freed */
+    assert_int_equal(conn_dial(l, "127.0.0.1", port, NS_PER_S, end_event, &a, &a.c), 0);
+    assert_int_equal(a.events[CONN_GONE], 0);
+    UNTIL(!a.c);
+    assert_int_equal(a.reason, CONN_DIAL_FAILED);
+    assert_int_equal(a.events[CONN_CONNECTED], 0);
+    assert_int_equal(conn_dial(l, "not an address", 1, 0, end_event, &a, &a.c), E_INVAL);
+}
+
+static void a_dial_into_the_void_times_out(void **state)
+{
+    (void)state;
+    struct end a[3] = {{0}, {0}, {0}};
+    /* a listener that accepts nobody and whose queue is full answers no SYN; a dial that is through
+     * all the same is closed */
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof in;
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, n), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &n), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(conn_dial(l, "127.0.0.1", ntohs(in.sin_port), 40 * NS_PER_MS, end_event,
+                                   &a[i], &a[i].c),
+                         0);
+    UNTIL(!a[2].c);
+    assert_int_equal(a[2].reason, CONN_DIAL_TIMEOUT);
+    close(fd);
+    for (int i = 0; i < 2; i++)
+        release(&a[i]);
+}
+
+static void the_timer_fires_once(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    pair(&a, &b);
+    conn_timeout(a.c, 2 * NS_PER_MS);
+    conn_timeout(b.c, NS_PER_MS);
+    conn_timeout(b.c, 0);
+    UNTIL(a.events[CONN_TIMEOUT]);
+    assert_int_equal(b.events[CONN_TIMEOUT], 0);
+    release(&a);
+    release(&b);
+}
+
+static void a_taken_port_is_told_in_words(void **state)
+{
+    (void)state;
+    struct listener *a, *b;
+    char *why = NULL, expect[80];
+    assert_int_equal(listener_open(l, "127.0.0.1", 0, accepted, NULL, &a, &why), 0);
+    assert_int_equal(listener_open(l, "127.0.0.1", listener_port(a), accepted, NULL, &b, &why),
+                     E_SYS);
+    snprintf(expect, sizeof expect, "listen tcp 127.0.0.1:%u: bind: address already in use",
+             listener_port(a));
+    assert_string_equal(why, expect);
+    free(why);
+    assert_int_equal(listener_open(l, "no.such.host.invalid", 0, accepted, NULL, &b, &why), E_SYS);
+    free(why);
+    listener_close(a);
+}
+
+static void the_loop_ends_with_connections_open(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    pair(&a, &b);
+    conn_write(a.c, pattern, 100000);
+    /* close_loop() frees them: the leak checker looks */
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_loop, close_loop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(two_hundred_megabytes_come_back_unharmed),
+        TEST(an_incomplete_rest_is_kept_and_comes_again),
+        TEST(large_payloads_are_shown_in_one_piece_and_only_when_complete),
+        TEST(pauses_are_counted_and_what_was_left_comes_after),
+        TEST(input_left_at_a_pause_is_shown_without_new_bytes),
+        TEST(payloads_go_by_reference),
+        TEST(drained_comes_once_below_the_low_water_mark),
+        TEST(a_peer_that_takes_nothing_meets_the_write_deadline),
+        TEST(last_words_reach_the_reader_despite_unread_input),
+        TEST(closing_inside_a_handler_is_safe),
+        TEST(a_half_closed_peer_still_gets_its_answer),
+        TEST(a_reset_is_a_read_error),
+        TEST(a_refused_dial_is_gone_but_not_from_inside_the_call),
+        TEST(a_dial_into_the_void_times_out),
+        TEST(the_timer_fires_once),
+        TEST(a_taken_port_is_told_in_words),
+        TEST(the_loop_ends_with_connections_open),
+    };
+    int r = cmocka_run_group_tests(tests, NULL, NULL);
+    free(pattern);
+    return r;
+}
