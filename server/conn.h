@@ -5,25 +5,32 @@
  *     CONNECTED  the dial succeeded (dialled connections only)
  *     TLS_READY  the handshake that conn_start_tls() began is through
  *     DATA       conn_input() has bytes; take what you can with conn_consume(), the rest is kept
- * and comes again with more DRAINED    what waits to be sent fell to the low-water mark, after it
- * had been above TIMEOUT    the time set with conn_timeout() is over GONE       the connection is
- * over (conn_reason() says why); the last event, also after conn_close()
+ *                and comes again with more
+ *     DRAINED    what waits to be sent fell to the low-water mark, after it had been above
+ *     TIMEOUT    the time set with conn_timeout() is over
+ *     GONE       the connection is over (conn_reason() says why); the last event, also after
+ *                conn_close()
+ *
+ * In a turn, CONNECTED, TLS_READY and DATA come from the socket, TIMEOUT with the timers, DRAINED
+ * from the socket or at the end, GONE at the end. None comes from inside one of the calls below.
  *
  * Reading: level-triggered, one read per readiness into one shared buffer of the loop (256 KiB);
  * only an incomplete rest is copied into a buffer of the connection. A large payload is read
  * directly where it is wanted: conn_want(n) says that the unfinished rest needs n bytes in one
- * piece; DATA then waits until they are there. Writing: bytes gather in the connection's output and
- * leave at the end of the turn in one writev, or at once above 256 KiB. Payloads shared by several
- * receivers are referenced, not copied (conn_write_msg). An idle connection holds no buffers.
+ * piece; DATA then waits until they are there.
+ *
+ * Writing: bytes gather in the connection's output and leave at the end of the turn in one
+ * sendmsg, or at once above 256 KiB. Payloads shared by several receivers are referenced, not
+ * copied (conn_write_msg). An idle connection holds no buffers.
+ *
  * Closing: conn_close() stops reading and unlinks; GONE comes at the end of the turn, then the
  * memory goes. With flush set, what waits is sent first, for at most 2 s, GONE comes after that,
  * and the socket lingers until the peer closes or the 2 s are over, so that an -ERR line reaches
  * its reader even when unread input is left. Between conn_close() and GONE no other event comes.
  * When the peer closes its half, what waits is sent as far as the kernel takes it at once (a PONG
- * for `printf PING | nc`), then GONE. Order of events in a turn: DATA, CONNECTED, TLS_READY from
- * the socket; TIMEOUT with the timers; DRAINED from the socket or at the end of the turn; GONE at
- * the end of the turn. None ever comes from inside one of the calls below. TLS: OpenSSL on the
- * socket, never blocking; conn hides it.
+ * for `printf PING | nc`), then GONE.
+ *
+ * TLS: OpenSSL on the socket, never blocking; conn hides it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_CONN_H
@@ -55,8 +62,7 @@ int conn_dial(struct loop *l, const char *ip, uint16_t port, int64_t timeout_ns,
 /* Another storey takes over (a client that turned out to be something else). */
 void conn_set_handler(struct conn *c, conn_event_fn *fn, void *arg);
 
-/* What has arrived and is not consumed yet; borrowed until the event handler returns or consumes.
- */
+/* What has arrived and is not consumed yet; borrowed until the handler returns or consumes. */
 struct slice conn_input(const struct conn *c);
 void conn_consume(struct conn *c, size_t n);
 /* From inside DATA: the unfinished rest (what is not consumed when the handler returns) will be n

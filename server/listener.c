@@ -1,7 +1,9 @@
 /* server/listener.c -- see listener.h
  *
  * At most ACCEPT_MAX are taken per readiness, so that a storm of reconnects leaves room for those
- * who talk. SPDX-License-Identifier: Apache-2.0 */
+ * who talk.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "server/listener.h"
 
 #include <errno.h>

@@ -1,11 +1,13 @@
 /* server/listener.h -- accept, count, hand over
  *
- *     listener_open(loop, "0.0.0.0", 4222, on_client, server, &l, &why);  →  on_client(server, l,
- * fd) for each
+ *     listener_open(loop, "0.0.0.0", 4222, on_client, server, &l, &why);
+ *     → on_client(server, l, fd) for each who knocks
  *
  * The descriptor handed over is non-blocking and close-on-exec, and the receiver's to close
  * (conn_accept() takes it). When the process is out of descriptors it says so once and rests for a
- * second. SPDX-License-Identifier: Apache-2.0 */
+ * second.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LISTENER_H
 #define SERVER_LISTENER_H
 

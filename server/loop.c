@@ -3,23 +3,24 @@
  * libevent waits and calls the sockets' handlers (one event_base_loop(EVLOOP_ONCE) per turn, no
  * locks in the base); everything after that is ours, in this order:
  *
- *     sockets    libevent's callbacks; the first one of a turn reads the clocks (loop_enter)
- *     timers     base/heap, those due now; one libevent timer stands for the top of the heap
- *     mail       what other threads sent: one locked array, one eventfd
- *     posts      work put off by what ran before, until none is left (or 10 ms are over: the rest
- * is next turn's) jobs       a ring, about 1 ms, 5 ms when nothing else happened at_end     batches
- * are handed over, sockets written; what that posts is run, at most a few times round frees what
- * was closed
+ *     sockets   libevent's callbacks; the first one of a turn reads the clocks (loop_enter)
+ *     timers    base/heap, those due now; one libevent timer stands for the top of the heap
+ *     mail      what other threads sent: one locked array, one eventfd
+ *     posts     work put off by what ran before, until none is left or 10 ms are over
+ *     jobs      a ring, about 1 ms, 5 ms when nothing else happened
+ *     at_end    batches are handed over, sockets written; what that posts runs too, a few rounds
+ *     frees     what was closed
  *
  * What always holds
- *   (1) libevent sleeps only when no post, no due timer, no at_end work, no free and no running job
- * is left. (2) A job is out of the ring while it steps and is not touched after JOB_DONE: it may be
- * freed memory then. (3) loop_defer()red memory lives until every handler of the turn is through.
+ *   (1) libevent sleeps only when no post, due timer, at_end work, free or running job is left.
+ *   (2) A job is out of the ring while it steps, and is not touched after JOB_DONE: it may be
+ *       freed memory then.
+ *   (3) loop_defer()red memory lives until every handler of the turn is through.
  *   (4) The eventfd is written only when the mailbox was empty: one wake-up for many letters.
  *
  * Time: the thread's CPU clock is read once a turn, the wall clock where the kind of work changes
- * (loop_piece). A turn above 50 ms of wall time is told once a second at most, with the name of its
- * longest piece.
+ * (loop_piece). A turn above 50 ms of wall time is told, once a second at most, with the name of
+ * its longest piece.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/loop.h"

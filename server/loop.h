@@ -2,11 +2,11 @@
  *
  * One thread does everything but commit. A turn is:
  *
- *     wait → clocks → events (each connection a bounded number of verbs) → timers → mail (receipts,
- * helper's results) → posted work → jobs, about 1 ms (5 ms when idle) → at_end (batches handed
- * over, sockets written) → what was closed is freed
+ *     wait → clocks → sockets (each connection a bounded number of verbs) → timers
+ *          → mail (receipts, the helper's results) → posted work → jobs, 1 ms (5 ms when idle)
+ *          → at_end (batches handed over, sockets written) → what was closed is freed
  *
- * Rooms to the right get `loop_turn()` (base/turn.h) and never see this header. tests/fake/loop.c
+ * Rooms to the right get loop_turn() (base/turn.h) and never see this header. tests/fake/loop.c
  * replaces this room in scenario tests.
  *
  * The helper thread (loop_help) is started on first need, for calls that block and have no other
@@ -58,7 +58,7 @@ struct loop_stats {
     const char *longest; /* name of the piece in the longest turn; static */
 };
 void loop_stats(const struct loop *l, struct loop_stats *out);
-/* Names the piece that runs now, for the warning above 50 ms; static text. Returns the name before.
+/* Names the piece that runs now, for the warning above 50 ms; static text. Gives the name before.
  */
 const char *loop_piece(struct loop *l, const char *name);
 

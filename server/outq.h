@@ -1,9 +1,7 @@
-/* server/outq.h -- bytes that wait to be sent: a chain of owned chunks and of references to
- * messages
+/* server/outq.h -- bytes that wait to be sent: a chain of chunks and of references to messages
  *
- *     head                                                    tail
- *     [chunk 1000 B: "MSG a 1 20000\r\n"] → [ref: msg, 20000 B] → [chunk: "\r\nMSG b …"] → [chunk
- * 64 KiB …]
+ *     head                                                                  tail
+ *     [1000 B: "MSG a 1 20000"] → [ref: msg, 20000 B] → [1000 B: "MSG b …"] → [64 KiB: …]
  *
  * Chunks never move and are never joined: what was written once stays where it is until the kernel
  * has it. The first chunk after nothing or after a reference is small (most answers are), those

@@ -118,19 +118,18 @@ static const char *last_words(void)
     return s ? s : "unknown reason";
 }
 
-/* The file cannot be read, or what is in it is wrong: tell them apart. */
-static char *complain(const char *what, const char *file)
+/* The file cannot be read (E_IO), or what is in it is wrong (E_INVAL): tell them apart. */
+static int complain(const char *what, const char *file, char **why)
 {
     FILE *f = fopen(file, "re");
-    char *why;
-    if (!f) {
-        why = xasprintf("error reading %s: open %s: %s", what, file, strerror(errno));
-    } else {
+    if (f) {
         fclose(f);
-        why = xasprintf("error parsing %s (%s): %s", what, file, last_words());
+        *why = xasprintf("error parsing %s: %s: %s", what, file, last_words());
+    } else {
+        *why = xasprintf("error parsing %s: open %s: %s", what, file, strerror(errno));
     }
     ERR_clear_error();
-    return why;
+    return f ? E_INVAL : E_IO;
 }
 
 static int apply_ciphers(SSL_CTX *ssl, const char *const *names, char **why)
@@ -181,14 +180,10 @@ static int apply_curves(SSL_CTX *ssl, const char *const *names, char **why)
 
 static int apply_files(SSL_CTX *ssl, const struct tls_config *cfg, char **why)
 {
-    if (cfg->cert_file && SSL_CTX_use_certificate_chain_file(ssl, cfg->cert_file) != 1) {
-        *why = complain("X509 certificate", cfg->cert_file);
-        return E_IO;
-    }
-    if (cfg->key_file && SSL_CTX_use_PrivateKey_file(ssl, cfg->key_file, SSL_FILETYPE_PEM) != 1) {
-        *why = complain("X509 certificate/key pair", cfg->key_file);
-        return E_IO;
-    }
+    if (cfg->cert_file && SSL_CTX_use_certificate_chain_file(ssl, cfg->cert_file) != 1)
+        return complain("X509 certificate/key pair", cfg->cert_file, why);
+    if (cfg->key_file && SSL_CTX_use_PrivateKey_file(ssl, cfg->key_file, SSL_FILETYPE_PEM) != 1)
+        return complain("X509 certificate/key pair", cfg->key_file, why);
     if (cfg->cert_file && SSL_CTX_check_private_key(ssl) != 1) {
         *why = xasprintf("error parsing X509 certificate/key pair: %s", last_words());
         return E_INVAL;
@@ -198,10 +193,8 @@ static int apply_files(SSL_CTX *ssl, const struct tls_config *cfg, char **why)
             ERR_clear_error();
         return 0;
     }
-    if (SSL_CTX_load_verify_locations(ssl, cfg->ca_file, NULL) != 1) {
-        *why = complain("root ca certificate", cfg->ca_file);
-        return E_IO;
-    }
+    if (SSL_CTX_load_verify_locations(ssl, cfg->ca_file, NULL) != 1)
+        return complain("root ca certificate", cfg->ca_file, why);
     if (cfg->server && cfg->verify)
         SSL_CTX_set_client_CA_list(ssl, SSL_load_client_CA_file(cfg->ca_file));
     return 0;
