@@ -3,10 +3,10 @@
  * A thin owner: the sublist does the matching, this file tells those who watch.
  *
  * What always holds
- *   (1) an interest watcher hears of every sink exactly once when it comes and once when it goes; of a
- *       weight that changes as "gone with the old, come with the new";
- *   (2) a subject watcher hears only changes of its own yes or no. It may be called in the middle of a
- *       SUB: it posts what it wants to do.
+ *   (1) an interest watcher hears of every sink exactly once when it comes and once when it goes;
+ * of a weight that changes as "gone with the old, come with the new"; (2) a subject watcher hears
+ * only changes of its own yes or no. It may be called in the middle of a SUB: it posts what it
+ * wants to do.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/account.h"
@@ -43,13 +43,14 @@ void accounts_free(struct accounts *as)
     if (!as)
         return;
     LIST_EACH_SAFE(it, &as->all)
-        account_free(LIST_ENTRY(it, struct account, link));
+    account_free(LIST_ENTRY(it, struct account, link));
     free(as);
 }
 
 struct account *account_find(struct accounts *as, struct slice name)
 {
-    LIST_EACH(it, &as->all) {
+    LIST_EACH(it, &as->all)
+    {
         struct account *a = LIST_ENTRY(it, struct account, link);
         if (slice_is(name, a->name))
             return a;
@@ -69,6 +70,7 @@ struct account *account_get(struct accounts *as, struct slice name)
     list_init(&a->interest_watchers);
     list_init(&a->subject_watchers);
     list_init(&a->endpoints);
+    a->inside.account = a;
     random_bytes(&a->dice, sizeof a->dice);
     a->dice |= 1;
     list_push_back(&as->all, &a->link);
@@ -99,11 +101,13 @@ struct slice account_rename(struct account *a, struct slice subject)
     return buf_slice(&a->renamed);
 }
 
-/* --- sinks and watchers -------------------------------------------------------------------------- */
+/* --- sinks and watchers --------------------------------------------------------------------------
+ */
 
 static void tell_interest(struct account *a, struct sink *s, bool added)
 {
-    LIST_EACH_SAFE(it, &a->interest_watchers) {
+    LIST_EACH_SAFE(it, &a->interest_watchers)
+    {
         struct interest_watch *w = LIST_ENTRY(it, struct interest_watch, link);
         w->changed(w->arg, s, added);
     }
@@ -112,7 +116,8 @@ static void tell_interest(struct account *a, struct sink *s, bool added)
 /* Only a first one that comes and a last one that goes can change an answer. */
 static void tell_subject(struct account *a, const struct sink *s, bool added)
 {
-    LIST_EACH_SAFE(it, &a->subject_watchers) {
+    LIST_EACH_SAFE(it, &a->subject_watchers)
+    {
         struct subject_watch *w = LIST_ENTRY(it, struct subject_watch, link);
         if (w->has == added || !subject_match(w->subject, s->subject))
             continue;

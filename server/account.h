@@ -1,8 +1,8 @@
 /* server/account.h -- one subject space
  *
  * Every connection, subscription, stream and API request belongs to exactly one account: "$G" by
- * default, "$SYS" for the system, others from the configuration. An account owns its sublist, the table of
- * renames in front of it (JetStream domain, mappings), its limits and counters, and tells
+ * default, "$SYS" for the system, others from the configuration. An account owns its sublist, the
+ * table of renames in front of it (JetStream domain, mappings), its limits and counters, and tells
  * those who watch when interest comes and goes.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -15,13 +15,15 @@
 
 struct jsapi_account; /* jsapi's half of an account */
 
-/* Told of every sink that is added or removed (weights of link interest included). For leaf links. */
+/* Told of every sink that is added or removed (weights of link interest included). For leaf links.
+ */
 struct interest_watch {
     struct list link;
     void (*changed)(void *arg, struct sink *s, bool added);
     void *arg;
 };
-/* Told when the first interest in one literal subject appears and when the last goes. For push consumers. */
+/* Told when the first interest in one literal subject appears and when the last goes. For push
+ * consumers. */
 struct subject_watch {
     struct list link;
     struct slice subject; /* owner's */
@@ -32,24 +34,26 @@ struct subject_watch {
 };
 
 struct account {
-    struct list link;              /* in the table of accounts */
+    struct list link; /* in the table of accounts */
     char *name;
     struct sublist *subs;
     struct list interest_watchers; /* struct interest_watch */
     struct list subject_watchers;  /* struct subject_watch */
-    struct list endpoints;         /* who is connected; members are clients' and links' own list nodes */
-    struct slice domain;           /* JetStream domain that is mapped in this account; empty: none */
-    bool system;                   /* this is $SYS (or the configured system_account) */
-    bool jetstream;                /* JetStream is enabled for it */
-    struct jsapi_account *js;      /* NULL without JetStream */
-    uint32_t clients, leafs;       /* connected now */
+    struct list endpoints;    /* who is connected; members are clients' and links' own list nodes */
+    struct slice domain;      /* JetStream domain that is mapped in this account; empty: none */
+    bool system;              /* this is $SYS (or the configured system_account) */
+    bool jetstream;           /* JetStream is enabled for it */
+    struct jsapi_account *js; /* NULL without JetStream */
+    uint32_t clients, leafs;  /* connected now */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, slow_consumers; /* since start */
-    uint32_t max_connections, max_leafs; /* 0: no limit */
-    uint64_t max_payload;          /* 0: the server's */
-    uint64_t generation;           /* of the renames */
-    char lds[32];                  /* "$LDS.<22>": made on first use by a link, stable for the process life */
-    struct buf renamed;            /* where account_rename() writes */
-    uint64_t dice;                 /* chooses queue members */
+    uint32_t max_connections, max_leafs;                             /* 0: no limit */
+    uint64_t max_payload;                                            /* 0: the server's */
+    uint64_t generation;                                             /* of the renames */
+    char lds[32]; /* "$LDS.<22>": made on first use by a link, stable for the process life */
+    struct endpoint inside;   /* owner of the server's own sinks; its id is 0 */
+    struct endpoint *speaker; /* during a delivery: who said it, NULL: the server itself */
+    struct buf renamed;       /* where account_rename() writes */
+    uint64_t dice;            /* chooses queue members */
 };
 
 struct accounts; /* the table */
@@ -62,11 +66,12 @@ struct account *accounts_next(struct accounts *as, struct account *after); /* NU
 /* Copies; empty: none. */
 void account_set_domain(struct account *a, struct slice domain);
 
-/* The rename in front of everything that clients and links say in this account (JetStream domain): the subject it is
- * served as, borrowed until the next call, or the subject itself. */
+/* The rename in front of everything that clients and links say in this account (JetStream domain):
+ * the subject it is served as, borrowed until the next call, or the subject itself. */
 struct slice account_rename(struct account *a, struct slice subject);
 
-/* E_SYNTAX: not a subject. A sink that is removed during a delivery stays in memory, and refuses, until the end of the turn. */
+/* E_SYNTAX: not a subject. A sink that is removed during a delivery stays in memory, and refuses,
+ * until the end of the turn. */
 int account_add_sink(struct account *a, struct sink *s) MUST_CHECK;
 void account_remove_sink(struct account *a, struct sink *s);
 /* A link's queue interest changed its weight. */

@@ -1,14 +1,17 @@
 /* server/auth.h -- who may come in, and what may they say
  *
- * A table of users compiled from the options, the check of what a CONNECT shows, and a user's permissions.
+ * A table of users compiled from the options, the check of what a CONNECT shows, and a user's
+ * permissions.
  *
  *     auth_check(auth, &hello, done, arg, &user, &later)
  *         AUTH_YES    come in, as *user (NULL: the single user or token of the server)
  *         AUTH_NO     -ERR 'Authorization Violation'
- *         AUTH_LATER  bcrypt: the helper thread computes; done(arg, yes, user) comes once, unless auth_cancel()
+ *         AUTH_LATER  bcrypt: the helper thread computes; done(arg, yes, user) comes once, unless
+ * auth_cancel()
  *
- * A password that was right is remembered as a keyed hash until the next reload, so a reconnecting fleet costs no bcrypt.
- * Users are counted: a connection keeps its own across a reload, until auth_again() says who it is now.
+ * A password that was right is remembered as a keyed hash until the next reload, so a reconnecting
+ * fleet costs no bcrypt. Users are counted: a connection keeps its own across a reload, until
+ * auth_again() says who it is now.
  *
  * Loop thread only.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -26,7 +29,8 @@ struct loop;
 struct options;
 struct perms;
 
-/* Copies what it needs of the options. On error *why gets an owned sentence (an unknown no_auth_user, …). */
+/* Copies what it needs of the options. On error *why gets an owned sentence (an unknown
+ * no_auth_user, …). */
 int auth_new(const struct options *o, struct loop *loop, struct auth **out, char **why) MUST_CHECK;
 /* No check may be under way (auth_cancel() first). NULL is fine. */
 void auth_free(struct auth *a);
@@ -46,28 +50,32 @@ enum auth_answer { AUTH_YES, AUTH_NO, AUTH_LATER };
 /* user: a reference of the callee's (auth_user_unref); NULL: no user of the table. */
 typedef void auth_done_fn(void *arg, bool yes, struct auth_user *user);
 /* *user: as above; *later is set with AUTH_LATER only. done is never called from inside. */
-enum auth_answer auth_check(struct auth *a, const struct auth_hello *h, auth_done_fn *done, void *arg,
-                            struct auth_user **user, struct auth_try **later) MUST_CHECK;
+enum auth_answer auth_check(struct auth *a, const struct auth_hello *h, auth_done_fn *done,
+                            void *arg, struct auth_user **user, struct auth_try **later) MUST_CHECK;
 void auth_cancel(struct auth_try *t);
-/* After a reload: who the user of the old table is now (a reference). False: gone, other password, other account. user may
- * be NULL: is the single user or the token the same as in `old`? */
-bool auth_again(struct auth *fresh, const struct auth *old, const struct auth_user *user, struct auth_user **now);
+/* After a reload: who the user of the old table is now (a reference). False: gone, other password,
+ * other account. user may be NULL: is the single user or the token the same as in `old`? */
+bool auth_again(struct auth *fresh, const struct auth *old, const struct auth_user *user,
+                struct auth_user **now);
 
 struct auth_user *auth_user_ref(struct auth_user *u);
-void auth_user_unref(struct auth_user *u); /* NULL is fine */
+void auth_user_unref(struct auth_user *u);                /* NULL is fine */
 const char *auth_user_name(const struct auth_user *u);    /* or its nkey */
 const char *auth_user_account(const struct auth_user *u); /* "$G" */
 
-/* --- permissions of one connection ------------------------------------------------------------------ */
+/* --- permissions of one connection
+ * ------------------------------------------------------------------ */
 
-/* NULL when everything is allowed. user may be NULL. Owned by the caller; keeps a reference to the user. */
+/* NULL when everything is allowed. user may be NULL. Owned by the caller; keeps a reference to the
+ * user. */
 struct perms *perms_new(struct auth_user *u);
 void perms_free(struct perms *p); /* NULL is fine */
 /* allow and deny lists, then what allow_responses lends (counts down). */
 bool perms_may_publish(struct perms *p, struct slice subject);
 /* As reference: server surface 4.13; queue may be empty. */
 bool perms_may_subscribe(const struct perms *p, struct slice subject, struct slice queue);
-/* A wildcard subscription that overlaps a denied subject: its messages have to be looked at one by one. */
+/* A wildcard subscription that overlaps a denied subject: its messages have to be looked at one by
+ * one. */
 bool perms_filters(const struct perms *p, struct slice subject);
 bool perms_may_receive(const struct perms *p, struct slice subject);
 /* A message with this reply subject was delivered to the connection. */

@@ -1,7 +1,7 @@
 /* server/client.h -- the words of a local client: the door
  *
- * One connection that speaks the client protocol: greeted with INFO, perhaps over TLS, checked at CONNECT,
- * bound to one account, then PUB, SUB and their family until it goes.
+ * One connection that speaks the client protocol: greeted with INFO, perhaps over TLS, checked at
+ * CONNECT, bound to one account, then PUB, SUB and their family until it goes.
  *
  * Loop thread only.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -13,27 +13,29 @@
 #include "server/conn.h"
 #include "server/sublist.h"
 
+struct auth;
 struct client;
 struct server;
 
-/* What every client has to keep to; the server fills it from its options, at start and at reload. */
+/* What every client has to keep to; the server fills it from its options, at start and at reload.
+ */
 struct client_rules {
     size_t max_control_line;
     int64_t max_payload;
     int64_t max_pending;
-    uint32_t max_subs;           /* 0: no limit */
-    uint32_t max_sub_tokens;     /* 0: no limit */
+    uint32_t max_subs;       /* 0: no limit */
+    uint32_t max_sub_tokens; /* 0: no limit */
     int64_t ping_interval_ns;
     int ping_max;
     int64_t auth_timeout_ns;
     int64_t tls_timeout_ns;
     int64_t write_deadline_ns;
-    bool no_stall;               /* no_fast_producer_stall */
-    bool no_headers;             /* no_header_support */
-    size_t traced_max;           /* bytes of a payload in the trace; 0: all */
-    bool tls, tls_verify;        /* TLS is asked for */
-    bool tls_optional;           /* allow_non_tls */
-    bool tls_first;              /* handshake_first */
+    bool no_stall;        /* no_fast_producer_stall */
+    bool no_headers;      /* no_header_support */
+    size_t traced_max;    /* bytes of a payload in the trace; 0: all */
+    bool tls, tls_verify; /* TLS is asked for */
+    bool tls_optional;    /* allow_non_tls */
+    bool tls_first;       /* handshake_first */
 };
 
 /* Takes the descriptor of a new connection. */
@@ -65,12 +67,13 @@ enum client_reason {
 /* err: the text of an -ERR line to send first, or NULL. */
 void client_close(struct client *cl, enum client_reason why, const char *err);
 
-/* The new rules count from now on: checks the user anew, its subscriptions, max_payload (async INFO). */
-void client_reload(struct client *cl);
+/* The new rules count from now on: checks the user anew, its subscriptions, max_payload (async
+ * INFO). */
+void client_reload(struct client *cl, const struct auth *old);
 /* Sends INFO again (lame duck, new limits) if the client understands that. */
 void client_send_info(struct client *cl);
-/* Reads go on after a rest. */
-void client_wake(struct client *cl);
+/* Those who rest read on: somebody has room again. */
+void client_wake_all(struct server *srv);
 
 /* --- looking, for /connz --------------------------------------------------------------------- */
 struct client_view {
@@ -78,8 +81,8 @@ struct client_view {
     struct conn_info net;
     struct slice account, user, name, lang, version; /* borrowed */
     const char *state;
-    int64_t last_activity;       /* wall */
-    int64_t rtt_ns;              /* 0: not known */
+    int64_t last_activity; /* wall */
+    int64_t rtt_ns;        /* 0: not known */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes;
     uint32_t subs;
     size_t pending;
@@ -88,7 +91,8 @@ struct client_view {
 struct client *client_next(struct server *srv, struct client *after);
 void client_look(const struct client *cl, struct client_view *out);
 void client_each_sub(const struct client *cl,
-                     void (*fn)(void *arg, const struct sink *s, struct slice sid, uint64_t msgs, uint64_t max),
+                     void (*fn)(void *arg, const struct sink *s, struct slice sid, uint64_t msgs,
+                                uint64_t max),
                      void *arg);
 /* The client behind an endpoint; NULL when it is not one. */
 struct client *client_of(struct endpoint *ep);

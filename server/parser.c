@@ -2,33 +2,38 @@
  *
  * Three steps, each a function that looks at the same bytes again from the start if it lacked some:
  *
- *     verb       a row of the table whose letters fit, in any case; refused at the first letter that fits none
- *     line       blanks, arguments, LF; one CR before the LF is dropped; the limit counts the arguments only
- *     arguments  the row's function cuts them up; those of messages then wait for payload CR LF
+ *     verb       a row of the table whose letters fit, in any case; refused at the first letter
+ * that fits none line       blanks, arguments, LF; one CR before the LF is dropped; the limit
+ * counts the arguments only arguments  the row's function cuts them up; those of messages then wait
+ * for payload CR LF
  *
  * What always holds
  *   (1) every slice of *op lies inside the input;
  *   (2) PARSED takes at least one byte; PARSE_MORE never holds back what is complete;
- *   (3) cutting the input at any byte and coming again with more gives the same operations: nothing depends on
- *       where reads end. (Only the refusal of an overlong line may come earlier or later.)
+ *   (3) cutting the input at any byte and coming again with more gives the same operations: nothing
+ * depends on where reads end. (Only the refusal of an overlong line may come earlier or later.)
  *
- * The hot verbs (PUB, LMSG) go through the same table; it costs two compares. Re-reading a line while a payload is
- * under way would cost something: callers wait until op.len bytes are there before they ask again.
+ * The hot verbs (PUB, LMSG) go through the same table; it costs two compares. Re-reading a line
+ * while a payload is under way would cost something: callers wait until op.len bytes are there
+ * before they ask again.
  *
- * Spellings that surprise: PING and PONG ignore everything up to LF; CONNECT, INFO and -ERR need no blank before their
- * argument to be a line of their own ("CONNECT{…}"); sizes have 1 to 9 digits; "LMSG a | 2" has the reply "|".
+ * Spellings that surprise: PING and PONG ignore everything up to LF; CONNECT, INFO and -ERR need no
+ * blank before their argument to be a line of their own ("CONNECT{…}"); sizes have 1 to 9 digits;
+ * "LMSG a | 2" has the reply "|".
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/parser.h"
 
 #include "base/mem.h"
 
-/* Blanks before the arguments and the tail of a PING don't count as arguments; they get this much on top. */
+/* Blanks before the arguments and the tail of a PING don't count as arguments; they get this much
+ * on top. */
 #define LINE_SLACK 1024
 
 #define TOKENS_MAX 5 /* of the verbs whose arguments are counted; longer lists are cut by hand */
 
-typedef enum parsed args_fn(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op);
+typedef enum parsed args_fn(const struct parse_limits *limits, struct slice in, size_t line_end,
+                            struct op *op);
 
 static enum parsed args_none(const struct parse_limits *, struct slice, size_t, struct op *);
 static enum parsed args_pub(const struct parse_limits *, struct slice, size_t, struct op *);
@@ -75,7 +80,8 @@ static inline char upper(char c)
     return c >= 'a' && c <= 'z' ? (char)(c - 32) : c;
 }
 
-/* How many letters of the row stand at the start of in; all: true when the whole input is a part of the row. */
+/* How many letters of the row stand at the start of in; all: true when the whole input is a part of
+ * the row. */
 static bool letters_fit(const struct row *r, struct slice in, bool *whole)
 {
     size_t n = in.n < r->letters.n ? in.n : r->letters.n;
@@ -157,7 +163,8 @@ const char *parse_error_text(enum parsed r)
     return NULL;
 }
 
-/* --- arguments --------------------------------------------------------------------------------- */
+/* --- arguments ---------------------------------------------------------------------------------
+ */
 
 /* Cuts line into at most max tokens; returns how many there are, max + 1 for "more". */
 static size_t split(struct slice line, struct slice *out, size_t max)
@@ -202,8 +209,8 @@ static enum parsed bad(struct op *op, const char *why)
 }
 
 /* Header block and payload follow the line; both must be there, and CR LF behind them. */
-static enum parsed body(const struct parse_limits *limits, struct slice in, size_t at, size_t hdr, size_t total,
-                        struct op *op)
+static enum parsed body(const struct parse_limits *limits, struct slice in, size_t at, size_t hdr,
+                        size_t total, struct op *op)
 {
     const char *p = in.p + at;
 
@@ -224,13 +231,15 @@ static enum parsed body(const struct parse_limits *limits, struct slice in, size
     return PARSED;
 }
 
-static enum parsed args_none(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op)
+static enum parsed args_none(const struct parse_limits *limits, struct slice in, size_t line_end,
+                             struct op *op)
 {
     (void)limits, (void)in, (void)line_end, (void)op;
     return PARSED;
 }
 
-static enum parsed args_pub(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op)
+static enum parsed args_pub(const struct parse_limits *limits, struct slice in, size_t line_end,
+                            struct op *op)
 {
     struct slice t[3];
     size_t n = split(op->args, t, 3);
@@ -247,7 +256,8 @@ static enum parsed args_pub(const struct parse_limits *limits, struct slice in, 
     return body(limits, in, line_end, 0, (size_t)total, op);
 }
 
-static enum parsed args_hpub(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op)
+static enum parsed args_hpub(const struct parse_limits *limits, struct slice in, size_t line_end,
+                             struct op *op)
 {
     struct slice t[4];
     size_t n = split(op->args, t, 4);
@@ -269,7 +279,8 @@ static enum parsed args_hpub(const struct parse_limits *limits, struct slice in,
     return body(limits, in, line_end, (size_t)hdr, (size_t)total, op);
 }
 
-static enum parsed args_sub(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op)
+static enum parsed args_sub(const struct parse_limits *limits, struct slice in, size_t line_end,
+                            struct op *op)
 {
     struct slice t[3];
     size_t n = split(op->args, t, 3);
@@ -284,7 +295,8 @@ static enum parsed args_sub(const struct parse_limits *limits, struct slice in, 
     return PARSED;
 }
 
-static enum parsed args_unsub(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op)
+static enum parsed args_unsub(const struct parse_limits *limits, struct slice in, size_t line_end,
+                              struct op *op)
 {
     struct slice t[2];
     size_t n = split(op->args, t, 2);
@@ -300,7 +312,8 @@ static enum parsed args_unsub(const struct parse_limits *limits, struct slice in
     return PARSED;
 }
 
-static enum parsed args_ls_add(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op)
+static enum parsed args_ls_add(const struct parse_limits *limits, struct slice in, size_t line_end,
+                               struct op *op)
 {
     struct slice t[3];
     size_t n = split(op->args, t, 3);
@@ -318,7 +331,8 @@ static enum parsed args_ls_add(const struct parse_limits *limits, struct slice i
     return PARSED;
 }
 
-static enum parsed args_ls_del(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op)
+static enum parsed args_ls_del(const struct parse_limits *limits, struct slice in, size_t line_end,
+                               struct op *op)
 {
     struct slice t[2];
     size_t n = split(op->args, t, 2);
@@ -375,7 +389,8 @@ static bool leaf_addresses(struct slice line, struct op *op)
     return true;
 }
 
-static enum parsed args_lmsg(const struct parse_limits *limits, struct slice in, size_t line_end, struct op *op)
+static enum parsed args_lmsg(const struct parse_limits *limits, struct slice in, size_t line_end,
+                             struct op *op)
 {
     bool with_hdr = op->verb == VERB_HMSG;
     const char *why = with_hdr ? "processLeafHeaderMsg Parse Error" : "processLeafMsg Parse Error";

@@ -1,17 +1,17 @@
 /* server/parser.h -- bytes become verbs
  *
- * One parser for both dialects: what a client says (CONNECT PING PONG PUB HPUB SUB UNSUB) and what a leaf link
- * says (LS+ LS- LMSG HMSG). It looks at a run of bytes that starts where an operation starts and answers with one
- * operation, all of it slices into those bytes. It keeps nothing between calls, allocates nothing, does no
- * I/O; so it is tested and fuzzed alone.
+ * One parser for both dialects: what a client says (CONNECT PING PONG PUB HPUB SUB UNSUB) and what
+ * a leaf link says (LS+ LS- LMSG HMSG). It looks at a run of bytes that starts where an operation
+ * starts and answers with one operation, all of it slices into those bytes. It keeps nothing
+ * between calls, allocates nothing, does no I/O; so it is tested and fuzzed alone.
  *
  *     struct op op;
  *     while ((r = parse(&limits, input, &op)) == PARSED) { …; input = slice_skip(input, op.len); }
- *     r == PARSE_MORE: come again with more bytes; op.len, if not 0, says how many the operation needs in all
- *     anything else: the peer broke the rules; the row says how (see parse_error_text)
+ *     r == PARSE_MORE: come again with more bytes; op.len, if not 0, says how many the operation
+ * needs in all anything else: the peer broke the rules; the row says how (see parse_error_text)
  *
- * Limits are met before anything waits for bytes: a line that grows beyond max_control_line is refused while it is
- * still incomplete, a payload beyond max_payload when its size is read.
+ * Limits are met before anything waits for bytes: a line that grows beyond max_control_line is
+ * refused while it is still incomplete, a payload beyond max_payload when its size is read.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_PARSER_H
@@ -42,7 +42,8 @@ enum parse_side { PARSE_CLIENT, PARSE_LEAF };
 
 struct parse_limits {
     enum parse_side side;    /* whose dialect is spoken to us */
-    size_t max_control_line; /* bytes of arguments in one line (links are given 16 times the clients') */
+    size_t max_control_line; /* bytes of arguments in one line (links are given 16 times the
+                                clients') */
     size_t max_payload;      /* header block + payload; 0: no limit */
 };
 
@@ -63,7 +64,8 @@ struct op {
     struct slice reply;   /* PUB HPUB LMSG HMSG; empty: none */
     struct slice queue;   /* SUB LS+ LS-; empty: none */
     struct slice sid;     /* SUB UNSUB */
-    struct slice groups;  /* LMSG HMSG: the queue names as they stand in the line, for parse_groups() */
+    struct slice
+        groups; /* LMSG HMSG: the queue names as they stand in the line, for parse_groups() */
     uint32_t ngroups;
     bool indicator;       /* LMSG HMSG: the form with '+' or '|' was used */
     int64_t max;          /* UNSUB: the number given, 0: none or not a number */

@@ -1,14 +1,14 @@
 /* server/router.c -- publish: rename, match, choose queue members, deliver
  *
  *     subject ──rename──► match ─┬─ plain, local ──► each sink
- *                                ├─ queue groups ──► one local member; else a link is chosen, by weight
- *                                └─ links ─────────► each link once: plain or not, and the groups it was chosen for
+ *                                ├─ queue groups ──► one local member; else a link is chosen, by
+ * weight └─ links ─────────► each link once: plain or not, and the groups it was chosen for
  *
  * What always holds
- *   (1) nothing goes back where it came from: not to a publisher without echo, not into the same link, not into
- *       another link of the same cluster (reference/leafnode-protocol.md 4.5);
- *   (2) the match is held while sinks are called: they may come and go meanwhile;
- *   (3) no memory is taken per message, unless links or groups are very many.
+ *   (1) nothing goes back where it came from: not to a publisher without echo, not into the same
+ * link, not into another link of the same cluster (reference/leafnode-protocol.md 4.5); (2) the
+ * match is held while sinks are called: they may come and go meanwhile; (3) no memory is taken per
+ * message, unless links or groups are very many.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/router.h"
@@ -16,7 +16,7 @@
 #include "base/mem.h"
 
 #define SHARE_FROM (16 * 1024) /* bytes of header block + payload */
-#define FEW 16
+#define FEW        16
 
 static uint32_t throw_dice(struct account *a, uint32_t sides)
 {
@@ -53,15 +53,16 @@ static inline void count(enum sink_result r, struct route_out *out)
         out->rest = true;
 }
 
-/* --- queue groups -------------------------------------------------------------------------------- */
+/* --- queue groups --------------------------------------------------------------------------------
+ */
 
 struct pick { /* this link was chosen for this group */
     struct endpoint *link;
     struct slice group;
 };
 
-static bool pick_local(struct account *a, const struct route_in *in, const struct queue_match *q, struct msg_view *m,
-                       struct route_out *out)
+static bool pick_local(struct account *a, const struct route_in *in, const struct queue_match *q,
+                       struct msg_view *m, struct route_out *out)
 {
     uint32_t at;
 
@@ -80,7 +81,8 @@ static bool pick_local(struct account *a, const struct route_in *in, const struc
     return false;
 }
 
-static struct endpoint *pick_link(struct account *a, const struct route_in *in, const struct queue_match *q)
+static struct endpoint *pick_link(struct account *a, const struct route_in *in,
+                                  const struct queue_match *q)
 {
     uint32_t total = 0, at;
 
@@ -109,8 +111,8 @@ static bool group_listed(const struct route_in *in, struct slice name)
     return false;
 }
 
-static size_t serve_groups(struct account *a, const struct route_in *in, struct match *mt, bool all, struct msg_view *m,
-                           struct route_out *out, struct pick *picks)
+static size_t serve_groups(struct account *a, const struct route_in *in, struct match *mt, bool all,
+                           struct msg_view *m, struct route_out *out, struct pick *picks)
 {
     size_t n = 0;
 
@@ -128,11 +130,13 @@ static size_t serve_groups(struct account *a, const struct route_in *in, struct 
     return n;
 }
 
-/* --- links ---------------------------------------------------------------------------------------- */
+/* --- links
+ * ---------------------------------------------------------------------------------------- */
 
-/* One message into one link. Its picks are taken out of the list (link = NULL), so it gets them once. */
-static void into_link(struct endpoint *link, bool plain, struct pick *picks, size_t npicks, struct slice *names,
-                      struct msg_view *m, struct route_out *out)
+/* One message into one link. Its picks are taken out of the list (link = NULL), so it gets them
+ * once. */
+static void into_link(struct endpoint *link, bool plain, struct pick *picks, size_t npicks,
+                      struct slice *names, struct msg_view *m, struct route_out *out)
 {
     size_t n = 0;
 
@@ -153,8 +157,9 @@ static bool seen_before(const struct match *mt, uint32_t i)
     return false;
 }
 
-static void serve_links(const struct route_in *in, struct match *mt, struct pick *picks, size_t npicks,
-                        struct slice *names, struct msg_view *m, struct route_out *out)
+static void serve_links(const struct route_in *in, struct match *mt, struct pick *picks,
+                        size_t npicks, struct slice *names, struct msg_view *m,
+                        struct route_out *out)
 {
     for (uint32_t i = mt->local; i < mt->n; i++) {
         struct endpoint *link = mt->plain[i]->owner;
@@ -166,10 +171,11 @@ static void serve_links(const struct route_in *in, struct match *mt, struct pick
             into_link(picks[i].link, false, picks, npicks, names, m, out);
 }
 
-/* --- the whole ------------------------------------------------------------------------------------ */
+/* --- the whole
+ * ------------------------------------------------------------------------------------ */
 
-static void groups_and_links(struct account *a, const struct route_in *in, struct match *mt, bool all,
-                             struct msg_view *m, struct route_out *out)
+static void groups_and_links(struct account *a, const struct route_in *in, struct match *mt,
+                             bool all, struct msg_view *m, struct route_out *out)
 {
     struct pick few[FEW], *picks = few;
     struct slice few_names[FEW], *names = few_names;
@@ -187,11 +193,13 @@ static void groups_and_links(struct account *a, const struct route_in *in, struc
     }
 }
 
-static void deliver(struct account *a, const struct route_in *in, struct match *mt, bool renamed, struct msg_view *m,
-                    struct route_out *out)
+static void deliver(struct account *a, const struct route_in *in, struct match *mt, bool renamed,
+                    struct msg_view *m, struct route_out *out)
 {
-    bool share = !m->shared && mt->n + mt->nqueues > 1 && m->hdr.n + m->payload.n >= SHARE_FROM && msg_share(m);
+    bool share = !m->shared && mt->n + mt->nqueues > 1 && m->hdr.n + m->payload.n >= SHARE_FROM &&
+                 msg_share(m);
 
+    a->speaker = in->from;
     if (in->from) {
         a->in_msgs++;
         a->in_bytes += m->hdr.n + m->payload.n;
@@ -203,6 +211,7 @@ static void deliver(struct account *a, const struct route_in *in, struct match *
     }
     if (mt->nqueues || mt->local < mt->n)
         groups_and_links(a, in, mt, !in->from_link || renamed, m, out);
+    a->speaker = NULL;
     if (share)
         msg_view_done(m);
 }
@@ -230,7 +239,8 @@ static bool rename_view(struct account *a, const struct route_in *in, struct msg
     return true;
 }
 
-void router_publish(struct account *a, const struct route_in *in, struct msg_view *m, struct route_out *out)
+void router_publish(struct account *a, const struct route_in *in, struct msg_view *m,
+                    struct route_out *out)
 {
     bool renamed = rename_view(a, in, m);
     struct slice subject = msg_route(m);
@@ -248,7 +258,8 @@ void route_cache_release(struct route_cache *rc)
     *rc = (struct route_cache){0};
 }
 
-static void remember(struct route_cache *rc, struct account *a, struct slice subject, struct match *mt)
+static void remember(struct route_cache *rc, struct account *a, struct slice subject,
+                     struct match *mt)
 {
     if (subject.n > rc->cap) {
         rc->cap = (subject.n + 31) & ~(size_t)31;
@@ -261,16 +272,16 @@ static void remember(struct route_cache *rc, struct account *a, struct slice sub
     rc->match = mt;
 }
 
-void router_publish_cached(struct route_cache *rc, struct account *a, const struct route_in *in, struct msg_view *m,
-                           struct route_out *out)
+void router_publish_cached(struct route_cache *rc, struct account *a, const struct route_in *in,
+                           struct msg_view *m, struct route_out *out)
 {
     bool renamed = rename_view(a, in, m);
     struct slice subject = msg_route(m);
     struct match *mt = rc->match;
 
     *out = (struct route_out){0};
-    if (!mt || mt->generation != sublist_generation(a->subs) || rc->account != a || rc->n != subject.n ||
-        memcmp(rc->subject, subject.p, subject.n) != 0) {
+    if (!mt || mt->generation != sublist_generation(a->subs) || rc->account != a ||
+        rc->n != subject.n || memcmp(rc->subject, subject.p, subject.n) != 0) {
         mt = sublist_match(a->subs, subject, comes_again(subject));
         remember(rc, a, subject, mt);
     }

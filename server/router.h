@@ -1,15 +1,16 @@
 /* server/router.h -- publish: rename, match, choose queue members, deliver
  *
- * The one entry point for everything that is said in an account: by clients, links, JetStream deliveries
- * and answers of the API. It knows sinks and endpoints, no kinds.
+ * The one entry point for everything that is said in an account: by clients, links, JetStream
+ * deliveries and answers of the API. It knows sinks and endpoints, no kinds.
  *
  *     every plain sink gets the message (but not the publisher's own when it wants no echo)
- *     of each queue group one member: a local one if any takes it, else one behind a link, by weight
- *     a link gets the message once, with the names of the queue groups it was chosen for
- *     what came over a link with a list of groups goes only to those groups; without a list to none
+ *     of each queue group one member: a local one if any takes it, else one behind a link, by
+ * weight a link gets the message once, with the names of the queue groups it was chosen for what
+ * came over a link with a list of groups goes only to those groups; without a list to none
  *
- * A publish made during a delivery is posted by whoever makes it, never nested (sinks of the API copy and post).
- * A payload of 16 KiB or more with several receivers is copied once (m->shared is set while the sinks are called).
+ * A publish made during a delivery is posted by whoever makes it, never nested (sinks of the API
+ * copy and post). A payload of 16 KiB or more with several receivers is copied once (m->shared is
+ * set while the sinks are called).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_ROUTER_H
@@ -25,26 +26,28 @@ struct route_in {
 };
 
 struct route_out {
-    uint32_t taken;  /* sinks and links that took it; 0: nobody is there */
-    bool rest;       /* someone asked for a rest */
+    uint32_t taken; /* sinks and links that took it; 0: nobody is there */
+    bool rest;      /* someone asked for a rest */
 };
 
-/* m is borrowed; m->via empty routes by the subject. The domain rename is applied for messages of clients and links
- * (from != NULL). */
-void router_publish(struct account *a, const struct route_in *in, struct msg_view *m, struct route_out *out);
+/* m is borrowed; m->via empty routes by the subject. The domain rename is applied for messages of
+ * clients and links (from != NULL). */
+void router_publish(struct account *a, const struct route_in *in, struct msg_view *m,
+                    struct route_out *out);
 
-/* --- who says the same thing again and again ------------------------------------------------------ */
+/* --- who says the same thing again and again
+ * ------------------------------------------------------ */
 
 /* The match of the last subject a publisher used; one per connection. Zero it to begin. */
 struct route_cache {
     struct account *account;
-    struct match *match;  /* a reference */
-    char *subject;        /* owned */
+    struct match *match; /* a reference */
+    char *subject;       /* owned */
     size_t n, cap;
 };
 void route_cache_release(struct route_cache *rc);
 /* router_publish() through a cache. */
-void router_publish_cached(struct route_cache *rc, struct account *a, const struct route_in *in, struct msg_view *m,
-                           struct route_out *out);
+void router_publish_cached(struct route_cache *rc, struct account *a, const struct route_in *in,
+                           struct msg_view *m, struct route_out *out);
 
 #endif

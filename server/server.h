@@ -13,16 +13,18 @@
 #include "server/client.h"
 #include "server/loop.h"
 
-#define SERVER_COMPAT "2.15.2" /* the nats-server whose behaviour we have */
-#define SERVER_API_LEVEL 5     /* of JetStream */
+#define SERVER_COMPAT    "2.15.2" /* the nats-server whose behaviour we have */
+#define SERVER_API_LEVEL 5        /* of JetStream */
 
 struct auth;
 struct jsapi;
 struct jshost;
 struct leaf;
+struct links;
 struct listener;
 struct monitor;
 struct options;
+struct options_flags;
 struct store;
 struct sys;
 struct tls_context;
@@ -30,48 +32,55 @@ struct tls_context;
 struct server {
     struct loop *loop;
     const struct turn *turn;
-    struct options *opt;         /* as of the last successful (re)load */
+    struct options *opt;               /* as of the last successful (re)load */
+    const struct options_flags *flags; /* of the command line: applied again at a reload */
     struct auth *auth;
     struct client_rules rules;
-    char id[57];                 /* "N…", new each start */
-    char *name;                  /* configured, or the id */
-    const char *argv0;           /* base name: "frond" or "nats-server" */
-    int64_t start;               /* wall */
-    int64_t config_loaded;       /* wall, of the last success */
+    char id[57];           /* "N…", new each start */
+    char *name;            /* configured, or the id */
+    const char *argv0;     /* base name: "frond" or "nats-server" */
+    int64_t start;         /* wall */
+    int64_t config_loaded; /* wall, of the last success */
 
     struct accounts *accounts;
-    struct account *global;      /* $G */
-    struct account *system;      /* $SYS, or the configured one */
+    struct account *global; /* $G */
+    struct account *system; /* $SYS, or the configured one */
 
-    struct listener *listener;   /* of clients */
-    struct tls_context *tls;     /* NULL: no TLS for clients */
-    char *host;                  /* as configured, for INFO and the log */
-    uint16_t port;               /* the real one */
-    struct list clients;         /* struct client */
-    struct list resting;         /* clients whose reads wait for someone else's room */
+    struct listener *listener; /* of clients */
+    struct tls_context *tls;   /* NULL: no TLS for clients */
+    char *host;                /* as configured, for INFO and the log */
+    uint16_t port;             /* the real one */
+    struct list clients;       /* struct client */
+    struct list resting;       /* clients whose reads wait for someone else's room */
     uint32_t nclients;
     uint64_t total_connections, last_id;
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes;
     uint64_t slow_consumers, stale_connections, stalled_clients;
 
-    struct store *store;         /* NULL: no JetStream */
+    struct store *store; /* NULL: no JetStream */
     struct jsapi *js;
     struct jshost *jshost;
-    struct slice domain;         /* JetStream's, empty: none */
-    bool pressure;               /* the store asks publishers to rest */
+    struct slice domain; /* JetStream's, empty: none */
+    bool pressure;       /* the store asks publishers to rest */
 
-    struct leaf **leafs;         /* one per remote */
+    struct links *links; /* what the remotes share */
+    struct leaf **leafs; /* one per remote */
     size_t nleafs;
-    struct sys *sys;             /* $SYS services */
+    struct sys *sys; /* $SYS services */
     struct monitor *monitor;
-    uint16_t monitor_port;       /* the real one, 0: none */
+    uint16_t monitor_port; /* the real one, 0: none */
 
+    struct turn_timer duck; /* lame duck: the grace, then one client after the other */
+    int64_t duck_step_ns;
+    struct turn_post
+        stop; /* the good-bye, posted: whoever asks for it may be inside a room that closes */
     bool lame_duck, stopping;
     int exit_code;
 };
 
-/* Takes the options. Logs what goes wrong. */
-int server_open(struct server *srv, struct options *opt, const char *argv0) MUST_CHECK;
+/* Takes the options, borrows the flags. Logs what goes wrong; server_close() is due either way. */
+int server_open(struct server *srv, struct options *opt, const struct options_flags *flags,
+                const char *argv0) MUST_CHECK;
 /* Until a signal or server_stop(). */
 void server_run(struct server *srv);
 void server_stop(struct server *srv, int exit_code);
@@ -79,5 +88,10 @@ void server_close(struct server *srv);
 /* SIGHUP. Errors are logged and leave everything as it was. */
 int server_reload(struct server *srv);
 uint64_t server_next_id(struct server *srv);
+/* From the options, at start and at reload. */
+void server_set_accounts(struct server *srv);
+void server_set_rules(struct server *srv);
+/* More connections than max_connections allows. */
+bool server_is_overfull(const struct server *srv);
 
 #endif

@@ -1,21 +1,24 @@
 /* server/sublist.c -- who wants this subject?
  *
- * A trie whose edges live in one hash table: (node, token) -> node. '*' and '>' are edges of their own, two pointers
- * in the node, so a published "foo.*" is plain text and finds only what it should. One table instead
- * of one per node keeps a million inboxes at about 120 bytes each and grows in steps without a pause.
+ * A trie whose edges live in one hash table: (node, token) -> node. '*' and '>' are edges of their
+ * own, two pointers in the node, so a published "foo.*" is plain text and finds only what it
+ * should. One table instead of one per node keeps a million inboxes at about 120 bytes each and
+ * grows in steps without a pause.
  *
  *     ""──"orders"──"new"   sinks: A, B (queue Q: C, D)
  *              └──*         sinks: E
  *              └──>         sinks: F               match("orders.new") = A B E F, of Q one of C D
  *
- * In front stands a cache: subject -> struct match, counted, so whoever walks one may lose the entry meanwhile.
+ * In front stands a cache: subject -> struct match, counted, so whoever walks one may lose the
+ * entry meanwhile.
  *
  * What always holds
  *   (1) a node exists while it has sinks or children; the root always;
- *   (2) a sink's `at` is its place in the array of its node (or of its node's group): removal swaps the last one in;
- *   (3) a cache entry is right when its `epoch` is the list's: a change of a literal subject drops just that
- *       entry, a change of a wildcard moves the epoch on and all entries are stale at once;
- *   (4) every change moves the generation, which callers compare with match->generation.
+ *   (2) a sink's `at` is its place in the array of its node (or of its node's group): removal swaps
+ * the last one in; (3) a cache entry is right when its `epoch` is the list's: a change of a literal
+ * subject drops just that entry, a change of a wildcard moves the epoch on and all entries are
+ * stale at once; (4) every change moves the generation, which callers compare with
+ * match->generation.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/sublist.h"
@@ -24,7 +27,7 @@
 #include "base/mem.h"
 #include "base/subject.h"
 
-#define CACHE_SLOTS 1024 /* direct-mapped: a subject has one place */
+#define CACHE_SLOTS     1024 /* direct-mapped: a subject has one place */
 #define CACHE_SINKS_MAX 4096 /* larger results are not kept: they cost more memory than time */
 
 struct sinks { /* one inline, more in an array */
@@ -47,7 +50,7 @@ struct node {
     struct sinks plain;
     struct group *groups;
     uint32_t ngroups;
-    uint32_t kids;            /* children in the table, '*' and '>' */
+    uint32_t kids; /* children in the table, '*' and '>' */
     uint32_t token_n;
     char token[];
 };
@@ -67,7 +70,8 @@ struct sublist {
     struct sublist_stats stats;
 };
 
-/* --- a few sinks -------------------------------------------------------------------------------- */
+/* --- a few sinks --------------------------------------------------------------------------------
+ */
 
 static inline struct sink **sinks_at(struct sinks *s)
 {
@@ -108,7 +112,8 @@ static void sinks_del(struct sinks *s, struct sink *k)
     }
 }
 
-/* --- the trie ----------------------------------------------------------------------------------- */
+/* --- the trie -----------------------------------------------------------------------------------
+ */
 
 struct edge_key {
     const struct node *parent;
@@ -120,7 +125,8 @@ static bool edge_eq(const void *item, const void *key)
     const struct node *n = item;
     const struct edge_key *k = key;
 
-    return n->parent == k->parent && n->token_n == k->token.n && memcmp(n->token, k->token.p, k->token.n) == 0;
+    return n->parent == k->parent && n->token_n == k->token.n &&
+           memcmp(n->token, k->token.p, k->token.n) == 0;
 }
 
 static inline uint64_t edge_hash(const struct node *parent, struct slice token)
@@ -130,7 +136,8 @@ static inline uint64_t edge_hash(const struct node *parent, struct slice token)
     return h ^ (h >> 29);
 }
 
-static inline struct node *child(const struct sublist *sl, const struct node *parent, struct slice token)
+static inline struct node *child(const struct sublist *sl, const struct node *parent,
+                                 struct slice token)
 {
     struct edge_key key = {parent, token};
 
@@ -219,7 +226,8 @@ static void drop_group(struct node *n, struct group *g)
     }
 }
 
-/* --- the cache ---------------------------------------------------------------------------------- */
+/* --- the cache ----------------------------------------------------------------------------------
+ */
 
 static void forget(struct cached *c)
 {
@@ -251,7 +259,8 @@ static void changed(struct sublist *sl, struct slice pattern)
     }
 }
 
-/* --- in and out --------------------------------------------------------------------------------- */
+/* --- in and out ---------------------------------------------------------------------------------
+ */
 
 struct sublist *sublist_new(void)
 {
@@ -320,7 +329,8 @@ void sublist_remove(struct sublist *sl, struct sink *s)
     sl->stats.removes++;
 }
 
-/* --- matching ----------------------------------------------------------------------------------- */
+/* --- matching -----------------------------------------------------------------------------------
+ */
 
 /* The nodes that match, found first; then one block of memory is cut for their sinks. */
 struct hits {
@@ -421,7 +431,8 @@ static struct match *assemble(struct hits *h)
             names += n->groups[g].name.n;
         }
     }
-    m = xcalloc(1, sizeof *m + groups * sizeof *m->queues + (plain + members) * sizeof(void *) + names);
+    m = xcalloc(1, sizeof *m + groups * sizeof *m->queues + (plain + members) * sizeof(void *) +
+                       names);
     m->refs = 1;
     m->queues = (struct queue_match *)(void *)(m + 1);
     m->plain = place = (struct sink **)(void *)(m->queues + groups);
@@ -501,7 +512,8 @@ void match_unref(struct match *m)
         free(m);
 }
 
-/* --- questions ---------------------------------------------------------------------------------- */
+/* --- questions ----------------------------------------------------------------------------------
+ */
 
 static bool wanted(struct node *n, struct slice queue)
 {

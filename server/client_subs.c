@@ -1,0 +1,338 @@
+/* server/client_subs.c -- what a client hears: its subscriptions, and MSG written into its output
+ *
+ * A subscription is a sink of the account and an entry in the client's table by sid. The hot path
+ * is take(): one look at the state, one reservation in the output, four copies, one commit.
+ *
+ * What always holds
+ *   (1) a subscription in the table is in the account's list, and the other way round;
+ *   (2) a removed one is `dead`, refuses, and stays in memory until the end of the turn;
+ *   (3) UNSUB with a maximum counts from the creation; message number max is delivered, then it
+ * goes.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "server/client_state.h"
+
+#include "base/mem.h"
+#include "base/subject.h"
+
+#define BY_REFERENCE                                                                               \
+    (16 * 1024) /* payloads from here on are referenced when a shared copy exists */
+#define STALL_AT          (4u << 20) /* bytes waiting for a receiver: its publishers rest */
+#define STALL_DELIVERY_AT (1u << 20) /* the same for what the server itself says: consumers rest   \
+                                      */
+
+static bool sid_eq(const void *item, const void *key)
+{
+    const struct client_sub *sub = item;
+    const struct slice *sid = key;
+
+    return sub->sid_n == sid->n && memcmp(sub->sid, sid->p, sid->n) == 0;
+}
+
+static void sub_free(void *arg)
+{
+    free(arg);
+}
+
+static void sub_drop(struct client_sub *sub)
+{
+    struct client *cl = sub->client;
+    struct slice sid = {sub->sid, sub->sid_n};
+
+    if (sub->dead)
+        return;
+    sub->dead = true;
+    htab_del(&cl->subs, hash_slice(sid), sid_eq, &sid);
+    account_remove_sink(cl->ep.account, &sub->sink);
+    loop_defer(cl->srv->loop, sub_free, sub);
+}
+
+/* --- MSG and HMSG -------------------------------------------------------------------------------
+ */
+
+static inline char *put(char *p, const char *s, size_t n)
+{
+    memcpy(p, s, n);
+    return p + n;
+}
+
+static inline char *put_size(char *p, size_t v)
+{
+    char digits[20];
+    size_t n = sizeof digits;
+
+    do {
+        digits[--n] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    return put(p, digits + n, sizeof digits - n);
+}
+
+/* "MSG subject sid [reply] size\r\n" or "HMSG … hdr total\r\n" */
+static char *put_head(char *p, struct slice sid, const struct msg_view *m, size_t hdr_n)
+{
+    if (hdr_n)
+        *p++ = 'H';
+    p = put(p, "MSG ", 4);
+    p = put(p, m->subject.p, m->subject.n);
+    *p++ = ' ';
+    p = put(p, sid.p, sid.n);
+    *p++ = ' ';
+    if (m->reply.n) {
+        p = put(p, m->reply.p, m->reply.n);
+        *p++ = ' ';
+    }
+    if (hdr_n) {
+        p = put_size(p, hdr_n);
+        *p++ = ' ';
+    }
+    p = put_size(p, hdr_n + m->payload.n);
+    return put(p, "\r\n", 2);
+}
+
+static void trace_out(const struct client *cl, struct slice sid, const struct msg_view *m,
+                      size_t hdr_n)
+{
+    char reply[2] = {m->reply.n ? ' ' : 0, 0};
+
+    if (hdr_n)
+        client_log(cl, LOG_TRACE, "->> [HMSG %.*s %.*s%s%.*s %zu %zu]", SLICE_FMT(m->subject),
+                   SLICE_FMT(sid), reply, SLICE_FMT(m->reply), hdr_n, hdr_n + m->payload.n);
+    else
+        client_log(cl, LOG_TRACE, "->> [MSG %.*s %.*s%s%.*s %zu]", SLICE_FMT(m->subject),
+                   SLICE_FMT(sid), reply, SLICE_FMT(m->reply), m->payload.n);
+}
+
+static void write_msg(struct client *cl, struct slice sid, const struct msg_view *m)
+{
+    size_t hdr_n = cl->headers ? m->hdr.n : 0; /* others get the payload alone */
+    size_t body = hdr_n + m->payload.n;
+    size_t most = 5 + m->subject.n + 1 + sid.n + 1 + m->reply.n + 1 + 20 + 1 + 20 + 2;
+    bool by_ref = m->shared && body >= BY_REFERENCE;
+    char *start = conn_reserve(cl->conn, by_ref ? most : most + body + 2),
+         *p = put_head(start, sid, m, hdr_n);
+
+    if (!by_ref) {
+        if (hdr_n)
+            p = put(p, m->hdr.p, hdr_n);
+        if (m->payload.n)
+            p = put(p, m->payload.p, m->payload.n);
+        p = put(p, "\r\n", 2);
+    }
+    conn_commit(cl->conn, (size_t)(p - start));
+    if (by_ref) {
+        conn_write_msg(cl->conn, m->shared, m->shared->hdr_n - hdr_n, body);
+        conn_write(cl->conn, "\r\n", 2);
+    }
+    cl->out_msgs++;
+    cl->out_bytes += body;
+    cl->srv->out_msgs++;
+    cl->srv->out_bytes += body;
+    cl->ep.account->out_msgs++;
+    cl->ep.account->out_bytes += body;
+    if (log_trace_on)
+        trace_out(cl, sid, m, hdr_n);
+}
+
+static void too_slow(struct client *cl)
+{
+    if (cl->connected) {
+        cl->srv->slow_consumers++;
+        cl->ep.account->slow_consumers++;
+        client_log(cl, LOG_INFO, "Slow Consumer Detected: MaxPending of %lld Exceeded",
+                   (long long)cl->srv->rules.max_pending);
+    }
+    client_close(cl, CLIENT_SLOW_PENDING, NULL);
+}
+
+static enum sink_result take(struct sink *s, struct msg_view *m)
+{
+    struct client_sub *sub = CONTAINER_OF(s, struct client_sub, sink);
+    struct client *cl = sub->client;
+    size_t pending;
+
+    if (sub->dead || cl->state != CLIENT_OPEN)
+        return SINK_REFUSED;
+    if (sub->filter && !perms_may_receive(cl->perms, m->subject))
+        return SINK_REFUSED;
+    sub->delivered++;
+    write_msg(cl, (struct slice){sub->sid, sub->sid_n}, m);
+    if (cl->perms && m->reply.n)
+        perms_note_reply(cl->perms, m->reply);
+    if (sub->max && sub->delivered >= sub->max)
+        sub_drop(sub);
+    pending = conn_pending(cl->conn);
+    if (__builtin_expect(pending <= STALL_DELIVERY_AT, 1))
+        return SINK_TAKEN;
+    if (pending > (size_t)cl->srv->rules.max_pending) {
+        too_slow(cl);
+        return SINK_TAKEN;
+    }
+    if (!cl->ep.account->speaker)
+        return SINK_TAKEN_REST;
+    return pending > STALL_AT && !cl->srv->rules.no_stall ? SINK_TAKEN_REST : SINK_TAKEN;
+}
+
+/* --- SUB and UNSUB ------------------------------------------------------------------------------
+ */
+
+static struct client_sub *sub_new(struct client *cl, const struct op *op)
+{
+    struct client_sub *sub = xcalloc(1, sizeof *sub + op->sid.n + op->subject.n + op->queue.n);
+    char *text = sub->sid;
+
+    memcpy(text, op->sid.p, op->sid.n);
+    sub->sid_n = (uint32_t)op->sid.n;
+    text += op->sid.n;
+    memcpy(text, op->subject.p, op->subject.n);
+    sub->sink.subject = slice_of(text, op->subject.n);
+    text += op->subject.n;
+    if (op->queue.n) {
+        memcpy(text, op->queue.p, op->queue.n);
+        sub->sink.queue = slice_of(text, op->queue.n);
+    }
+    sub->sink.owner = &cl->ep;
+    sub->sink.weight = 1;
+    sub->sink.deliver = take;
+    sub->client = cl;
+    sub->filter = cl->perms && perms_filters(cl->perms, op->subject);
+    return sub;
+}
+
+static void deny(struct client *cl, struct slice subject, struct slice queue, struct slice sid)
+{
+    if (queue.n) {
+        client_err(cl, "Permissions Violation for Subscription to \"%.*s\" using queue \"%.*s\"",
+                   SLICE_FMT(subject), SLICE_FMT(queue));
+        client_log(cl, LOG_ERROR,
+                   "Subscription Violation - Subject \"%.*s\", Queue: \"%.*s\", SID %.*s",
+                   SLICE_FMT(subject), SLICE_FMT(queue), SLICE_FMT(sid));
+    } else {
+        client_err(cl, "Permissions Violation for Subscription to \"%.*s\"", SLICE_FMT(subject));
+        client_log(cl, LOG_ERROR, "Subscription Violation - Subject \"%.*s\", SID %.*s",
+                   SLICE_FMT(subject), SLICE_FMT(sid));
+    }
+}
+
+void client_subscribe(struct client *cl, const struct op *op)
+{
+    const struct client_rules *rules = &cl->srv->rules;
+    struct client_sub *sub;
+
+    if (slice_is(op->queue, "_sys_") ||
+        (cl->perms && !perms_may_subscribe(cl->perms, op->subject, op->queue))) {
+        deny(cl, op->subject, op->queue, op->sid);
+        return;
+    }
+    if (rules->max_sub_tokens && subject_tokens(op->subject) > rules->max_sub_tokens) {
+        client_err(cl, "Permissions Violation for Subscription to \"%.*s\", too many tokens",
+                   SLICE_FMT(op->subject));
+        return;
+    }
+    if (rules->max_subs && cl->subs.count >= rules->max_subs) {
+        client_err(cl, "maximum subscriptions exceeded");
+        client_log(cl, LOG_ERROR, "maximum subscriptions exceeded");
+        return;
+    }
+    if (htab_get(&cl->subs, hash_slice(op->sid), sid_eq, &op->sid)) {
+        client_ok(cl);
+        return;
+    }
+    sub = sub_new(cl, op);
+    if (account_add_sink(cl->ep.account, &sub->sink) < 0) {
+        free(sub);
+        client_err(cl, "Invalid Subject");
+        return;
+    }
+    htab_put(&cl->subs, hash_slice(op->sid), sub);
+    client_ok(cl);
+}
+
+void client_unsubscribe(struct client *cl, const struct op *op)
+{
+    struct client_sub *sub = htab_get(&cl->subs, hash_slice(op->sid), sid_eq, &op->sid);
+
+    if (sub && op->max > 0 && (uint64_t)op->max > sub->delivered) {
+        sub->max = (uint64_t)op->max;
+    } else if (sub) {
+        if (log_trace_on)
+            client_log(cl, LOG_TRACE, "<-> [DELSUB %.*s]", SLICE_FMT(op->sid));
+        sub_drop(sub);
+    }
+    client_ok(cl);
+}
+
+void client_drop_subs(struct client *cl)
+{
+    struct client_sub *sub;
+
+    for (size_t pos = 0; (sub = htab_next(&cl->subs, &pos));)
+        sub_drop(sub);
+}
+
+void client_review_subs(struct client *cl)
+{
+    struct client_sub *sub;
+
+    for (size_t pos = 0; (sub = htab_next(&cl->subs, &pos));) {
+        struct slice subject = sub->sink.subject, queue = sub->sink.queue;
+        sub->filter = cl->perms && perms_filters(cl->perms, subject);
+        if (!cl->perms || perms_may_subscribe(cl->perms, subject, queue))
+            continue;
+        if (queue.n)
+            client_err(cl,
+                       "Permissions Violation for Subscription to \"%.*s\" using queue \"%.*s\" "
+                       "(sid \"%.*s\")",
+                       SLICE_FMT(subject), SLICE_FMT(queue), (int)sub->sid_n, sub->sid);
+        else
+            client_err(cl, "Permissions Violation for Subscription to \"%.*s\" (sid \"%.*s\")",
+                       SLICE_FMT(subject), (int)sub->sid_n, sub->sid);
+        sub_drop(sub);
+    }
+}
+
+/* --- nobody is there -----------------------------------------------------------------------------
+ */
+
+struct client_sub *client_sub_for(struct client *cl, struct slice subject)
+{
+    struct client_sub *sub;
+
+    for (size_t pos = 0; (sub = htab_next(&cl->subs, &pos));)
+        if (sub->sink.queue.n == 0 && subject_match(subject, sub->sink.subject))
+            return sub;
+    return NULL;
+}
+
+/* Not counted as a delivered message: UNSUB's maximum does not see it. */
+void client_no_responders(struct client *cl, struct slice reply, struct slice subject)
+{
+    static const char head[] = "NATS/1.0 503\r\nNats-Subject: ";
+    struct client_sub *sub = client_sub_for(cl, reply);
+    size_t hdr_n = sizeof head - 1 + subject.n + 4;
+    struct msg_view m = {.subject = reply, .hdr = {head, hdr_n}};
+    char *start, *p;
+
+    if (!sub)
+        return;
+    start = conn_reserve(cl->conn, 5 + reply.n + 1 + sub->sid_n + 1 + 20 + 1 + 20 + 2 + hdr_n + 2);
+    p = put_head(start, (struct slice){sub->sid, sub->sid_n}, &m, hdr_n);
+    p = put(p, head, sizeof head - 1);
+    p = put(p, subject.p, subject.n);
+    p = put(p, "\r\n\r\n\r\n", 6);
+    conn_commit(cl->conn, (size_t)(p - start));
+}
+
+/* --- looking
+ * -------------------------------------------------------------------------------------- */
+
+void client_each_sub(const struct client *cl,
+                     void (*fn)(void *arg, const struct sink *s, struct slice sid, uint64_t msgs,
+                                uint64_t max),
+                     void *arg)
+{
+    struct client_sub *sub;
+
+    for (size_t pos = 0; (sub = htab_next(&cl->subs, &pos));)
+        fn(arg, &sub->sink, (struct slice){sub->sid, sub->sid_n}, sub->delivered, sub->max);
+}

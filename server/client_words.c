@@ -1,0 +1,259 @@
+/* server/client_words.c -- what a client says: PUB SUB UNSUB PING and the rest
+ *
+ *     input ──parse()──► one operation ──► its word ──► router, subscriptions, answers in the
+ * output
+ *
+ * A turn's share of one connection is bounded by operations and by deliveries (a message to ten
+ * thousand receivers counts ten thousand). Words are taken while the state is GREETED (only
+ * CONNECT, when somebody has to be known) or OPEN; a client that rests, or is being checked, leaves
+ * its input where it is.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "server/client_state.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/subject.h"
+
+#define SHARE_OPS        16384
+#define SHARE_DELIVERIES 32768
+
+/* --- PUB and HPUB
+ * --------------------------------------------------------------------------------- */
+
+/* Subject spaces that belong to servers: routed replies, raft. */
+static bool reserved(const struct client *cl, struct slice subject)
+{
+    if (subject.n < 5 || (subject.p[0] != '$' && subject.p[0] != '_'))
+        return false;
+    if (slice_starts(subject, SLICE("$GNR.")) || slice_starts(subject, SLICE("_GR_.")))
+        return true;
+    return slice_starts(subject, SLICE("$NRG.")) && !cl->ep.account->system;
+}
+
+static bool reserved_reply(struct slice reply)
+{
+    if (reply.n < 5 || (reply.p[0] != '$' && reply.p[0] != '_'))
+        return false;
+    return slice_starts(reply, SLICE("_R_.")) || slice_starts(reply, SLICE("_GR_.")) ||
+           slice_starts(reply, SLICE("$GNR.")) || slice_starts(reply, SLICE("$JS.ACK."));
+}
+
+static bool may_publish(struct client *cl, struct slice subject, struct slice reply)
+{
+    if (reserved(cl, subject) || (cl->perms && !perms_may_publish(cl->perms, subject))) {
+        client_err(cl, "Permissions Violation for Publish to \"%.*s\"", SLICE_FMT(subject));
+        client_log(cl, LOG_ERROR, "Publish Violation - Subject \"%.*s\"", SLICE_FMT(subject));
+        return false;
+    }
+    if (reserved_reply(reply)) {
+        client_err(cl, "Permissions Violation for Publish with Reply of \"%.*s\"",
+                   SLICE_FMT(reply));
+        client_log(cl, LOG_ERROR, "Publish Violation - Reply \"%.*s\"", SLICE_FMT(reply));
+        return false;
+    }
+    return true;
+}
+
+/* Returns how many took it. */
+static uint32_t publish(struct client *cl, const struct op *op)
+{
+    struct account *a = cl->ep.account;
+    struct route_in in = {.from = &cl->ep};
+    struct route_out out;
+    struct msg_view m = {.subject = account_rename(a, op->subject),
+                         .reply = op->reply,
+                         .hdr = op->hdr,
+                         .payload = op->payload};
+    size_t bytes = op->hdr.n + op->payload.n;
+
+    cl->in_msgs++;
+    cl->in_bytes += bytes;
+    cl->srv->in_msgs++;
+    cl->srv->in_bytes += bytes;
+    if (!may_publish(cl, m.subject, m.reply))
+        return 0;
+    if (cl->pedantic && !subject_valid_literal(op->subject))
+        client_err(cl, "Invalid Publish Subject");
+    client_ok(cl);
+    router_publish_cached(&cl->last, a, &in, &m, &out);
+    if (out.taken == 0 && m.reply.n && cl->no_responders)
+        client_no_responders(cl, m.reply, m.subject);
+    if (out.rest && cl->state == CLIENT_OPEN)
+        client_rest(cl);
+    return out.taken;
+}
+
+/* --- PING, PONG
+ * ------------------------------------------------------------------------------------ */
+
+static void ping(struct client *cl)
+{
+    conn_write(cl->conn, "PONG\r\n", 6);
+    if (log_trace_on)
+        client_log(cl, LOG_TRACE, "->> [PONG]");
+    if (cl->ponged)
+        return;
+    cl->ponged = true;
+    client_send_info(cl);
+}
+
+static void pong(struct client *cl)
+{
+    cl->pings_out = 0;
+    if (cl->ping_sent) {
+        cl->rtt_ns = clock_mono() - cl->ping_sent;
+        if (cl->rtt_ns <= 0)
+            cl->rtt_ns = 1;
+        cl->ping_sent = 0;
+    }
+}
+
+/* --- one operation
+ * ---------------------------------------------------------------------------------- */
+
+static void trace_in(const struct client *cl, const struct op *op, struct slice raw)
+{
+    static const char *const names[VERB_COUNT_] = {
+        [VERB_INFO] = "INFO",   [VERB_PING] = "PING",      [VERB_PONG] = "PONG", [VERB_OK] = "+OK",
+        [VERB_ERR] = "-ERR",    [VERB_PUB] = "PUB",        [VERB_HPUB] = "HPUB", [VERB_SUB] = "SUB",
+        [VERB_UNSUB] = "UNSUB", [VERB_CONNECT] = "CONNECT"};
+    size_t max = cl->srv->rules.traced_max;
+    struct slice p = op->payload;
+
+    (void)raw;
+    if (op->verb == VERB_CONNECT)
+        return; /* client_connect_word() hides the secrets */
+    if (op->args.n)
+        client_log(cl, LOG_TRACE, "<<- [%s %.*s]", names[op->verb], SLICE_FMT(op->args));
+    else
+        client_log(cl, LOG_TRACE, "<<- [%s]", names[op->verb]);
+    if (op->verb != VERB_PUB && op->verb != VERB_HPUB)
+        return;
+    if (max && p.n > max)
+        client_log(cl, LOG_TRACE, "<<- MSG_PAYLOAD: [\"%.*s...\"]", SLICE_FMT(slice_head(p, max)));
+    else
+        client_log(cl, LOG_TRACE, "<<- MSG_PAYLOAD: [\"%.*s\"]", SLICE_FMT(p));
+}
+
+/* Returns the cost in deliveries. */
+static uint32_t say(struct client *cl, const struct op *op)
+{
+    switch (op->verb) {
+    case VERB_PUB:
+        return publish(cl, op);
+    case VERB_HPUB:
+        if (!cl->headers) {
+            client_log(cl, LOG_ERROR, "message headers not supported");
+            client_close(cl, CLIENT_PROTOCOL, NULL);
+            return 0;
+        }
+        return publish(cl, op);
+    case VERB_SUB:
+        client_subscribe(cl, op);
+        return 0;
+    case VERB_UNSUB:
+        client_unsubscribe(cl, op);
+        return 0;
+    case VERB_PING:
+        ping(cl);
+        return 0;
+    case VERB_PONG:
+        pong(cl);
+        return 0;
+    case VERB_CONNECT:
+        client_connect_word(cl, op->args);
+        return 0;
+    case VERB_ERR:
+        client_log(cl, LOG_ERROR, "Client Error %.*s", SLICE_FMT(op->args));
+        client_close(cl, CLIENT_PARSE_ERROR, NULL);
+        return 0;
+    case VERB_INFO:
+    case VERB_OK:
+    case VERB_NONE:
+    case VERB_LS_ADD:
+    case VERB_LS_DEL:
+    case VERB_LMSG:
+    case VERB_HMSG:
+    case VERB_COUNT_:
+        break;
+    }
+    return 0;
+}
+
+static void broken(struct client *cl, enum parsed r, const struct op *op, struct slice in)
+{
+    struct slice head = slice_head(in, 32);
+
+    switch (r) {
+    case PARSE_UNKNOWN:
+        client_log(cl, LOG_ERROR, "Client parser ERROR: proto='\"%.*s\"...'",
+                   SLICE_FMT(slice_trim(head)));
+        client_close(cl, CLIENT_PARSE_ERROR, parse_error_text(r));
+        return;
+    case PARSE_LINE:
+        client_log(cl, LOG_ERROR, "maximum control line exceeded: %zu",
+                   cl->limits.max_control_line);
+        client_close(cl, CLIENT_MAX_LINE, parse_error_text(r));
+        return;
+    case PARSE_PAYLOAD:
+        client_log(cl, LOG_ERROR, "maximum payload exceeded: [%.*s] vs %zu", SLICE_FMT(op->args),
+                   cl->limits.max_payload);
+        client_close(cl, CLIENT_MAX_PAYLOAD, parse_error_text(r));
+        return;
+    case PARSE_BAD_ARGS:
+        client_log(cl, LOG_ERROR, "%s: \"%.*s\"", op->why, SLICE_FMT(op->args));
+        client_close(cl, CLIENT_PROTOCOL, NULL);
+        return;
+    case PARSED:
+    case PARSE_MORE:
+        return;
+    }
+}
+
+static bool listening(const struct client *cl)
+{
+    return (cl->state == CLIENT_OPEN || cl->state == CLIENT_GREETED) && list_empty(&cl->resting);
+}
+
+void client_words(struct client *cl)
+{
+    struct slice in = conn_input(cl->conn);
+    size_t begin = in.n;
+    uint32_t ops = 0, deliveries = 0;
+
+    if (in.n < cl->need)
+        return;
+    cl->need = 0;
+    while (in.n && listening(cl)) {
+        struct op op;
+        enum parsed r;
+        if (cl->state == CLIENT_GREETED && in.p[0] != 'C' && in.p[0] != 'c') {
+            client_close(cl, CLIENT_AUTH_VIOLATION, "Authorization Violation");
+            break;
+        }
+        r = parse(&cl->limits, in, &op);
+        if (r == PARSE_MORE) {
+            cl->need = op.len;
+            break;
+        }
+        if (r != PARSED) {
+            broken(cl, r, &op, in);
+            break;
+        }
+        if (__builtin_expect(log_trace_on, 0))
+            trace_in(cl, &op, in);
+        deliveries += say(cl, &op);
+        in = slice_skip(in, op.len);
+        if (++ops >= SHARE_OPS || deliveries >= SHARE_DELIVERIES)
+            break;
+    }
+    cl->last_word = clock_mono();
+    if (cl->state == CLIENT_GONE)
+        return;
+    conn_consume(cl->conn, begin - in.n);
+    if (cl->need)
+        conn_want(cl->conn, cl->need);
+    else if (in.n && listening(cl) && (ops >= SHARE_OPS || deliveries >= SHARE_DELIVERIES))
+        conn_yield(cl->conn);
+}

@@ -1,0 +1,24 @@
+/* server/jshost.h -- JetStream's host: accounts and router, as jsapi wants to see them
+ *
+ * Opens the store and jsapi when JetStream is configured, and answers jsapi's calls: publish,
+ * subscribe, watch, describe, pressure. The only place where server and jsapi meet, besides the
+ * link's news.
+ *
+ * Loop thread only.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef SERVER_JSHOST_H
+#define SERVER_JSHOST_H
+
+#include "base/err.h"
+
+struct jshost;
+struct server;
+
+/* Fills srv->store, srv->js, srv->domain and the accounts' JetStream halves. Logs what goes wrong.
+ */
+int jshost_open(struct server *srv, struct jshost **out) MUST_CHECK;
+void jshost_close(struct jshost *h);
+/* Some socket has room again. h may be NULL. */
+void jshost_drained(struct jshost *h);
+
+#endif
