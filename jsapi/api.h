@@ -63,9 +63,9 @@ struct request {
     struct slice hdr, body;
     json_t *json; /* the body when the verb wants it parsed and it is there; an object or array */
     struct slice client;      /* JSON of who asked, when the audit listens; else empty */
-    struct js_stream *stream; /* with API_STREAM */
+    struct js_stream *stream; /* tok[0], held; NULL when there is none (never with API_STREAM) */
     unsigned lock;            /* API_CHANGES or API_SHARES while it holds the stream's turn */
-    struct js_stream *locked; /* whose */
+    bool checked;             /* level and body rules are done */
     struct arena mem;         /* dropped with the request */
     struct buf out;           /* the answer */
     struct json_out j;
@@ -84,6 +84,10 @@ void api_send(struct request *r);
 void api_fail(struct request *r, enum js_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 void api_fail_with(struct request *r, const struct js_error *e);
+/* r->stream, or answers 10059 and returns NULL: for handlers that look at their body first. */
+struct js_stream *api_need_stream(struct request *r);
+/* After a wait: is the account closed or the stream on its way out? Then the request was ended. */
+bool api_gone(struct request *r);
 /* Ends it without an answer. */
 void api_drop(struct request *r);
 /* Fills a struct from r->json (nothing when it is NULL). On a misfit answers 10025 and returns
@@ -91,7 +95,7 @@ void api_drop(struct request *r);
 bool api_read(struct request *r, const struct cfg_table *t, void *to);
 /* Nats-Required-Api-Level: false when the header asks for more than API_LEVEL or is no number. */
 bool api_level_ok(struct slice hdr);
-/* Reads "offset" (negative: 0) and writes total, offset, limit. */
+/* Writes total, offset, limit. */
 void api_page(struct json_out *j, uint64_t total, uint64_t offset, uint64_t limit);
 
 #define API_NAMES_PAGE    1024
@@ -102,8 +106,10 @@ void api_page(struct json_out *j, uint64_t total, uint64_t offset, uint64_t limi
 /* api.c, for jsapi.c */
 int api_open(struct jsapi_account *a) MUST_CHECK;
 void api_close(struct jsapi_account *a);
-/* A stream's turn is free, or the stream is gone: the requests in its queue go on. */
-void api_stream_free(struct js_stream *s);
+/* A stream's turn is free, or its state changed: the requests in its queue go on later in this turn. */
+void api_stream_ready(struct js_stream *s);
+/* The stream is out of the table: those in its queue are looked up anew. */
+void api_stream_gone(struct js_stream *s);
 
 #define V(pattern, type, fn, flags, in_error) api_verb_fn fn;
 #include "jsapi/verbs.def"

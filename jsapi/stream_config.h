@@ -85,13 +85,16 @@ struct stream_config {
 };
 
 extern const struct cfg_table stream_config_table;
+extern const struct cfg_table subject_transform_table; /* of struct subject_pair */
+extern const struct cfg_table source_external_table;   /* of struct source_external */
 
 /* What a config is measured against besides itself. */
 struct stream_bounds {
     int64_t duplicate_window_max; /* ns, 0: none */
-    int64_t max_consumers;        /* of the account, < 0: none */
-    bool strict;                  /* unknown members are errors */
-    struct slice version;         /* for _nats.ver */
+    /* Another stream of the account by name, NULL when there is none: origins, cycles. May be NULL.
+     */
+    const struct stream_config *(*other)(void *arg, struct slice name);
+    void *arg;
 };
 
 void stream_config_init(struct stream_config *c);
@@ -126,7 +129,5 @@ static inline struct subject_pair *source_transform(const struct source_config *
 /* A name of a stream or consumer: 1 to 255 bytes, none of blank, tab, CR, LF, FF, '.', '*', '>',
  * '/', '\'. */
 bool js_name_valid(struct slice name);
-/* "$JS.API.>" and friends that a stream may capture only with no_ack. */
-bool js_subject_is_api(struct slice subject);
 
 #endif
