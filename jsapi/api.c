@@ -2,28 +2,27 @@
  *
  * The life of a request:
  *
- *     api_hear()  copied ──► inbox ──► check() ──► dispatch() ──► handler … api_send()/api_fail() ──► finish()
- *                                         │            └─► a stream's queue ──► dispatch() again when it is its turn
- *                                         └─► refused: level, body
+ *     api_hear()  copied ──► inbox ──► check() ──► dispatch() ──► handler … api_send()/api_fail()
+ * ──► finish() │            └─► a stream's queue ──► dispatch() again when it is its turn └─►
+ * refused: level, body
  *
- * The sink is a handful of subscriptions that cover $JS.API except CONSUMER.MSG.NEXT and DIRECT.GET. A subject that no verb
- * matches is dropped in silence, as nats-server does.
+ * The sink is a handful of subscriptions that cover $JS.API except CONSUMER.MSG.NEXT and
+ * DIRECT.GET. A subject that no verb matches is dropped in silence, as nats-server does.
  *
- * What always holds: a request is in exactly one list; a handler runs at most once for it; lock is 0 unless the stream's
- * `exclusive` or `shared` counts it. At API_INFLIGHT_MAX what has not begun is thrown away with one
- * advisory, as the reference does.
- * SPDX-License-Identifier: Apache-2.0 */
+ * What always holds: a request is in exactly one list; a handler runs at most once for it; lock is
+ * 0 unless the stream's `exclusive` or `shared` counts it. At API_INFLIGHT_MAX what has not begun
+ * is thrown away with one advisory, as the reference does. SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 
 #include <ctype.h>
 
 #include "base/subject.h"
 
-#define API_PREFIX      "$JS.API."
-#define TYPE_PREFIX     "io.nats.jetstream.api.v1."
-#define REQUEST_MAX     ((size_t)16 << 20) /* memory of one request */
-#define AUDIT_SUBJECT   SLICE("$JS.EVENT.ADVISORY.API")
-#define HDR_LEVEL       SLICE("Nats-Required-Api-Level")
+#define API_PREFIX    "$JS.API."
+#define TYPE_PREFIX   "io.nats.jetstream.api.v1."
+#define REQUEST_MAX   ((size_t)16 << 20) /* memory of one request */
+#define AUDIT_SUBJECT SLICE("$JS.EVENT.ADVISORY.API")
+#define HDR_LEVEL     SLICE("Nats-Required-Api-Level")
 
 static const struct api_verb verbs[] = {
 #define V(pattern, type, fn, flags, in_error) {pattern, type, fn, flags, in_error},
@@ -49,7 +48,8 @@ static const char *const sinks[] = {
 
 static void dispatch(struct request *r);
 
-/* --- finding the verb ---------------------------------------------------------------------------------- */
+/* --- finding the verb
+ * ---------------------------------------------------------------------------------- */
 
 /* Matches s against the pattern and notes what stood at the wildcards. */
 static bool match(struct slice s, struct slice pattern, struct request *r)
@@ -85,7 +85,8 @@ static const struct api_verb *find_verb(struct slice subject, struct request *r)
     return NULL;
 }
 
-/* --- the end of a request -------------------------------------------------------------------------------- */
+/* --- the end of a request
+ * -------------------------------------------------------------------------------- */
 
 static void unlock(struct request *r)
 {
@@ -233,7 +234,8 @@ void api_page(struct json_out *j, uint64_t total, uint64_t offset, uint64_t limi
     json_u64(j, "limit", limit);
 }
 
-/* --- checks that need no stream ------------------------------------------------------------------------- */
+/* --- checks that need no stream
+ * ------------------------------------------------------------------------- */
 
 bool api_level_ok(struct slice hdr)
 {
@@ -278,7 +280,8 @@ static bool check_body(struct request *r)
 
     if (f & API_EMPTY) {
         json_t *j = NULL;
-        bool fine = !trimmed.n || (json_read(trimmed, &j, NULL) == 0 && json_is_object(j) && !json_object_size(j));
+        bool fine = !trimmed.n || (json_read(trimmed, &j, NULL) == 0 && json_is_object(j) &&
+                                   !json_object_size(j));
         json_free(j);
         if (!fine)
             api_fail(r, JSNotEmptyRequestErr, NULL);
@@ -308,7 +311,8 @@ static bool check(struct request *r)
     return check_body(r);
 }
 
-/* --- the turn of a request ------------------------------------------------------------------------------- */
+/* --- the turn of a request
+ * ------------------------------------------------------------------------------- */
 
 static bool its_turn(const struct js_stream *s, unsigned lock)
 {
@@ -403,7 +407,8 @@ static void run_inbox(void *arg)
     jsapi_drop(a);
 }
 
-/* --- arrival --------------------------------------------------------------------------------------------- */
+/* --- arrival
+ * --------------------------------------------------------------------------------------------- */
 
 static void overflow(struct jsapi_account *a)
 {
@@ -425,7 +430,8 @@ static void describe(struct request *r, void *from)
     struct json_out j;
 
     if ((r->verb->flags & API_QUIET) || !r->acc->js->host.describe ||
-        !r->acc->js->host.interest(r->acc->js->host.arg, r->acc->account, AUDIT_SUBJECT, (struct slice){0}))
+        !r->acc->js->host.interest(r->acc->js->host.arg, r->acc->account, AUDIT_SUBJECT,
+                                   (struct slice){0}))
         return;
     json_begin(&j, &text);
     json_obj(&j, NULL);
@@ -503,7 +509,8 @@ void api_close(struct jsapi_account *a)
         api_drop(LIST_ENTRY(e, struct request, link));
 }
 
-/* --- endpoints that a single server has only to refuse ----------------------------------------------------- */
+/* --- endpoints that a single server has only to refuse
+ * ----------------------------------------------------- */
 
 void needs_cluster(struct request *r)
 {

@@ -106,7 +106,8 @@ void api_page(struct json_out *j, uint64_t total, uint64_t offset, uint64_t limi
 /* api.c, for jsapi.c */
 int api_open(struct jsapi_account *a) MUST_CHECK;
 void api_close(struct jsapi_account *a);
-/* A stream's turn is free, or its state changed: the requests in its queue go on later in this turn. */
+/* A stream's turn is free, or its state changed: the requests in its queue go on later in this
+ * turn. */
 void api_stream_ready(struct js_stream *s);
 /* The stream is out of the table: those in its queue are looked up anew. */
 void api_stream_gone(struct js_stream *s);

@@ -1,11 +1,13 @@
-/* jsapi/jsapi.c -- see jsapi.h: the room opens, accounts come to life, and everything is closed again
+/* jsapi/jsapi.c -- see jsapi.h: the room opens, accounts come to life, and everything is closed
+ * again
  *
- * Opening an account is recovery: the store's streams of that account are read back (their configuration is the JSON
- * that stream_create.c once stored), their consumers are brought to life by the consumer half, their subjects
- * captured, and last the API is registered, so that nobody asks about what is not there yet.
+ * Opening an account is recovery: the store's streams of that account are read back (their
+ * configuration is the JSON that stream_create.c once stored), their consumers are brought to life
+ * by the consumer half, their subjects captured, and last the API is registered, so that nobody
+ * asks about what is not there yet.
  *
- * Closing says nothing any more: subscriptions go first, then waiting pulls get their 409, and what still waits for the
- * store is freed when the store calls back (account.h).
+ * Closing says nothing any more: subscriptions go first, then waiting pulls get their 409, and what
+ * still waits for the store is freed when the store calls back (account.h).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/jsapi.h"
 
@@ -18,10 +20,13 @@
 #include "jsapi/consumers.h"
 #include "jsapi/direct.h"
 #include "jsapi/life.h"
+#include "jsapi/query.h"
 
 #define ADVISORY_TYPE "io.nats.jetstream.advisory.v1."
 
-/* --- lives ------------------------------------------------------------------------------------------------- */
+/* --- lives
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void js_unref(struct jsapi *js)
 {
@@ -49,15 +54,17 @@ void jsapi_drop(struct jsapi_account *a)
     js_unref(js);
 }
 
-/* --- speaking ------------------------------------------------------------------------------------------------ */
+/* --- speaking
+ * ------------------------------------------------------------------------------------------------
+ */
 
 struct js_parcel { /* what js_post() will say */
     struct list link;
     struct msg *msg;
 };
 
-enum jsapi_published js_say(struct jsapi_account *a, struct slice subject, struct slice reply, struct slice hdr,
-                            struct slice payload)
+enum jsapi_published js_say(struct jsapi_account *a, struct slice subject, struct slice reply,
+                            struct slice hdr, struct slice payload)
 {
     struct msg_view v = {.subject = subject, .reply = reply, .hdr = hdr, .payload = payload};
 
@@ -68,7 +75,8 @@ enum jsapi_published js_say(struct jsapi_account *a, struct slice subject, struc
     return r;
 }
 
-void js_post(struct jsapi_account *a, struct slice subject, struct slice reply, struct slice hdr, struct slice payload)
+void js_post(struct jsapi_account *a, struct slice subject, struct slice reply, struct slice hdr,
+             struct slice payload)
 {
     struct msg_view v = {.subject = subject, .reply = reply, .hdr = hdr, .payload = payload};
 
@@ -99,7 +107,8 @@ static void run_outbox(void *arg)
     jsapi_drop(a);
 }
 
-bool js_advise(struct js_advisory *ad, struct jsapi_account *a, const char *type, const char *subject_fmt, ...)
+bool js_advise(struct js_advisory *ad, struct jsapi_account *a, const char *type,
+               const char *subject_fmt, ...)
 {
     struct jsapi_host *h = &a->js->host;
     char id[UID_LEN + 1], full[96];
@@ -132,11 +141,13 @@ void js_advise_end(struct js_advisory *ad)
     if (ad->acc->js->host.domain.n)
         json_str(&ad->j, "domain", ad->acc->js->host.domain);
     json_end(&ad->j);
-    js_post(ad->acc, slice_of(ad->subject, ad->subject_n), (struct slice){0}, (struct slice){0}, buf_slice(&ad->body));
+    js_post(ad->acc, slice_of(ad->subject, ad->subject_n), (struct slice){0}, (struct slice){0},
+            buf_slice(&ad->body));
     buf_release(&ad->body);
 }
 
-/* --- open and close -------------------------------------------------------------------------------------------- */
+/* --- open and close
+ * -------------------------------------------------------------------------------------------- */
 
 int jsapi_open(const struct jsapi_host *host, struct jsapi **out)
 {
@@ -146,6 +157,7 @@ int jsapi_open(const struct jsapi_host *host, struct jsapi **out)
     js->holds = 1;
     list_init(&js->accounts);
     list_init(&js->readers);
+    list_init(&js->searches);
     *out = js;
     return 0;
 }
@@ -171,17 +183,19 @@ static void recover(struct jsapi_account *a)
         if (js)
             n++;
         else
-            log_error("Stream '%.*s > %.*s' has a configuration that can not be read; it stays on disk, unused",
+            log_error("Stream '%.*s > %.*s' has a configuration that can not be read; it stays on "
+                      "disk, unused",
                       SLICE_FMT(spec->account), SLICE_FMT(spec->name));
     }
     for (size_t i = 0; i < a->n_streams; i++)
         js_stream_start(a->streams[i], true);
     if (n)
-        log_info("  Restored %zu stream%s for account '%.*s'", n, n == 1 ? "" : "s", SLICE_FMT(a->name));
+        log_info("  Restored %zu stream%s for account '%.*s'", n, n == 1 ? "" : "s",
+                 SLICE_FMT(a->name));
 }
 
-int jsapi_account_open(struct jsapi *js, void *account, struct slice name, const struct jsapi_limits *limits,
-                       struct jsapi_account **out)
+int jsapi_account_open(struct jsapi *js, void *account, struct slice name,
+                       const struct jsapi_limits *limits, struct jsapi_account **out)
 {
     struct jsapi_account *a = xcalloc(1, sizeof *a);
 
@@ -218,25 +232,28 @@ void jsapi_account_close(struct jsapi_account *a)
     t->unpost(t->loop, &a->run_outbox);
     run_outbox(a);
     a->closed = true;
+    query_close(a);
     while (a->n_streams)
         js_stream_forget(a->streams[a->n_streams - 1]);
     list_unlink(&a->link);
     jsapi_drop(a);
 }
 
-/* --- news from outside --------------------------------------------------------------------------------------------- */
+/* --- news from outside
+ * --------------------------------------------------------------------------------------------- */
 
-#define EACH_STREAM(js, a, i)                                                                                          \
-    LIST_EACH(it_, &(js)->accounts)                                                                                    \
-    for (struct jsapi_account *a = LIST_ENTRY(it_, struct jsapi_account, link), *once_ = a; once_; once_ = NULL)       \
+#define EACH_STREAM(js, a, i)                                                                      \
+    LIST_EACH(it_, &(js)->accounts)                                                                \
+    for (struct jsapi_account *a = LIST_ENTRY(it_, struct jsapi_account, link), *once_ = a; once_; \
+         once_ = NULL)                                                                             \
         for (size_t i = 0; i < a->n_streams; i++)
 
 void jsapi_drained(struct jsapi *js)
 {
     direct_drained(js);
     EACH_STREAM(js, a, i)
-        if (a->streams[i]->consumers)
-            consumers_drained(a->streams[i]->consumers);
+    if (a->streams[i]->consumers)
+        consumers_drained(a->streams[i]->consumers);
 }
 
 void jsapi_link_up(struct jsapi_account *a, struct slice domain)
@@ -269,11 +286,11 @@ void jsapi_damaged(struct jsapi *js, struct stream *s, uint64_t seq)
         consumers_damaged(stream->consumers, seq);
 }
 
-/* The store took its picture back. Streams keep their handles; what was created in the failed commit is gone (its
- * done function said so); consumers start again from what is stored. */
+/* The store took its picture back. Streams keep their handles; what was created in the failed
+ * commit is gone (its done function said so); consumers start again from what is stored. */
 void jsapi_reopened(struct jsapi *js)
 {
     EACH_STREAM(js, a, i)
-        if (a->streams[i]->state == STREAM_LIVE && a->streams[i]->cfg.storage == STORE_FILE)
-            js_stream_reopened(a->streams[i]);
+    if (a->streams[i]->state == STREAM_LIVE && a->streams[i]->cfg.storage == STORE_FILE)
+        js_stream_reopened(a->streams[i]);
 }

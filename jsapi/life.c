@@ -9,9 +9,9 @@
 #include "jsapi/capture.h"
 #include "jsapi/consumers.h"
 #include "jsapi/direct.h"
-#include "jsapi/replicate.h"
 
-/* --- the table -------------------------------------------------------------------------------------------- */
+/* --- the table
+ * -------------------------------------------------------------------------------------------- */
 
 /* The place of name, or where it belongs. */
 static size_t place(const struct jsapi_account *a, struct slice name, bool *found)
@@ -47,7 +47,8 @@ const struct stream_config *js_stream_config_of(void *arg, struct slice name)
     return s ? &s->cfg : NULL;
 }
 
-bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_config *cfg, const struct js_stream *except)
+bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_config *cfg,
+                        const struct js_stream *except)
 {
     for (size_t i = 0; i < a->n_streams; i++) {
         const struct js_stream *s = a->streams[i];
@@ -61,7 +62,9 @@ bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_confi
     return false;
 }
 
-/* --- counting ----------------------------------------------------------------------------------------------- */
+/* --- counting
+ * -----------------------------------------------------------------------------------------------
+ */
 
 void js_stream_hold(struct js_stream *s)
 {
@@ -84,14 +87,15 @@ void js_stream_drop(struct js_stream *s)
     jsapi_drop(a);
 }
 
-/* --- from CREATING to LIVE ------------------------------------------------------------------------------------- */
+/* --- from CREATING to LIVE
+ * ------------------------------------------------------------------------------------- */
 
 static void enter(struct js_stream *s, enum js_stream_state to)
 {
     static const char *const names[] = {"CREATING", "LIVE", "DELETING"};
 
-    log_debug("Stream '%.*s > %.*s': %s -> %s", SLICE_FMT(s->acc->name), SLICE_FMT(s->name), names[s->state],
-              names[to]);
+    log_debug("Stream '%.*s > %.*s': %s -> %s", SLICE_FMT(s->acc->name), SLICE_FMT(s->name),
+              names[s->state], names[to]);
     s->state = to;
     api_stream_ready(s);
 }
@@ -190,10 +194,11 @@ void js_stream_start(struct js_stream *s, bool recovered)
     capture_start(s);
     direct_start(s);
     enter(s, STREAM_LIVE);
-    replicate_start(s);
 }
 
-/* --- another config ------------------------------------------------------------------------------------------------ */
+/* --- another config
+ * ------------------------------------------------------------------------------------------------
+ */
 
 void js_stream_apply(struct js_stream *s, struct stream_config *cfg)
 {
@@ -204,7 +209,6 @@ void js_stream_apply(struct js_stream *s, struct stream_config *cfg)
     capture_update(s, &old);
     direct_update(s);
     consumers_updated(s->consumers);
-    replicate_update(s, &old);
     stream_config_release(&old);
 }
 
@@ -212,14 +216,14 @@ void js_stream_reopened(struct js_stream *s)
 {
     consumers_forget(s->consumers);
     consumers_recover(s->consumers);
-    replicate_reopened(s);
 }
 
-/* --- the end --------------------------------------------------------------------------------------------------------- */
+/* --- the end
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void silence(struct js_stream *s, enum consumers_end why)
 {
-    replicate_stop(s);
     direct_stop(s);
     capture_stop(s);
     if (s->consumers) {

@@ -4,16 +4,17 @@
  *       in the table,         captures, direct        nothing is heard       out of the table;
  *       CREATING              gets, consumers         any more, DELETING     freed at the last drop
  *
- * js_stream_recover() is new for one that is on disk. js_stream_apply() gives a live stream another config. At shutdown
- * js_stream_close() stops without DELETING anything.
- * SPDX-License-Identifier: Apache-2.0 */
+ * js_stream_recover() is new for one that is on disk. js_stream_apply() gives a live stream another
+ * config. At shutdown js_stream_close() stops without DELETING anything. SPDX-License-Identifier:
+ * Apache-2.0 */
 #ifndef JSAPI_LIFE_H
 #define JSAPI_LIFE_H
 
 #include "jsapi/stream.h"
 
 /* Takes cfg over (the caller's is empty afterwards). The name must be free. */
-struct js_stream *js_stream_new(struct jsapi_account *a, struct stream_config *cfg, int64_t created);
+struct js_stream *js_stream_new(struct jsapi_account *a, struct stream_config *cfg,
+                                int64_t created);
 /* NULL when the stored config can't be read. */
 struct js_stream *js_stream_recover(struct jsapi_account *a, struct stream *store);
 /* → LIVE. */
@@ -32,7 +33,8 @@ void js_stream_reopened(struct js_stream *s);
 void js_stream_spec(const struct jsapi_account *a, const struct stream_config *cfg, int64_t created,
                     struct slice config, struct stream_spec *out);
 /* Does another stream of the account (not `except`) listen to a subject that meets one of these? */
-bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_config *cfg, const struct js_stream *except);
+bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_config *cfg,
+                        const struct js_stream *except);
 /* For stream_bounds.other; arg is the account. */
 const struct stream_config *js_stream_config_of(void *arg, struct slice name);
 
