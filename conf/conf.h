@@ -96,6 +96,9 @@ const struct conf_node *conf_get(const struct conf_node *map, const char *key);
 /* The name nats-server gives the type in messages: "string", "int64", "map[string]interface {}", …
  */
 const char *conf_type_name(enum conf_type type);
+/* Appends the node as canonical JSON: no blanks, keys sorted. */
+struct buf;
+void conf_json(const struct conf_node *n, struct buf *out);
 /* "sha256:" and 64 digits over the tree as canonical JSON, as nats-server counts it: out has room
  * for 72. */
 void conf_digest(const struct conf_doc *doc, char out[72]);

@@ -222,8 +222,6 @@ static int by_key(const void *a, const void *b)
     return strcmp((*x)->key, (*y)->key);
 }
 
-static void put_node(struct buf *out, const struct conf_node *n);
-
 static void put_map(struct buf *out, const struct conf_node *map)
 {
     size_t count = map->u.kids.count, i = 0;
@@ -237,13 +235,13 @@ static void put_map(struct buf *out, const struct conf_node *map)
             buf_add_char(out, ',');
         put_string(out, slice_cstr(sorted[i]->key));
         buf_add_char(out, ':');
-        put_node(out, sorted[i]);
+        conf_json(sorted[i], out);
     }
     buf_add_char(out, '}');
     free(sorted);
 }
 
-static void put_node(struct buf *out, const struct conf_node *n)
+void conf_json(const struct conf_node *n, struct buf *out)
 {
     char text[40];
     switch (n->type) {
@@ -256,7 +254,7 @@ static void put_node(struct buf *out, const struct conf_node *n)
         {
             if (kid != n->u.kids.first)
                 buf_add_char(out, ',');
-            put_node(out, kid);
+            conf_json(kid, out);
         }
         buf_add_char(out, ']');
         break;
@@ -283,7 +281,7 @@ void conf_digest(const struct conf_doc *doc, char out[72])
 {
     struct buf json = BUF_INIT;
     unsigned char sum[32];
-    put_node(&json, &doc->root);
+    conf_json(&doc->root, &json);
     buf_add_char(&json, '\n');
     sha256(json.data + json.start, json.len, sum);
     buf_release(&json);

@@ -139,6 +139,7 @@ struct leafnode_options {
 struct jetstream_options {
     bool enabled;
     const char *store_dir;    /* data goes to its "jetstream" directory */
+    bool temporary;           /* store_dir was not given: the directory for temporary files */
     const char *domain;       /* NULL: none */
     int64_t max_memory;       /* -1: 75 % of what there is */
     int64_t max_file;         /* -1: 75 % of what is free */
@@ -233,7 +234,10 @@ struct options_start {
 
 /* argv[0] decides whose version -v tells ("nats-server" or ours). */
 void options_start(int argc, char **argv, struct options_start *out);
+/* Frees the texts. The flags are kept by the server for its reloads: options_flags_free() at the
+ * end. */
 void options_start_release(struct options_start *st);
+void options_flags_free(struct options_flags *flags);
 /* Blots out passwords in argv, as ps and /debug/vars show it. */
 void options_redact(int argc, char **argv);
 
