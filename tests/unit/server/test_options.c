@@ -284,7 +284,7 @@ static void a_site_reads_as_written(void **state)
              "    default_permissions { sub: { deny: z } } }\n  B {}\n}\n"
              "jetstream { store_dir: \"/data\", domain: site7, max_mem: 64MB, max_file: \"10G\", "
              "sync: always,"
-             " limits { duplicate_window: 2m } }\n"
+             " limits { duplicate_window: \"2m\" } }\n"
              "leafnodes { reconnect: 2s, remotes: [ { urls: [\"nats-leaf://u:p@hub:7422\", "
              "\"tls://hub2\"], account: SHOP,"
              " deny_imports: [a, b], tls { insecure: true }, no_randomize: true } ] }\n");
@@ -509,7 +509,7 @@ static void reload_tells_what_changes_and_refuses_what_can_not(void **state)
          "config reload not supported for Accounts\n"},
         {"leafnodes { remotes: [] }", "port: 4222", E_DENIED, 1u << RELOAD_NO,
          "config reload not supported for LeafNode\n"},
-        {"ping_interval: 1m", "ping_interval: 2s", E_DENIED, 1u << RELOAD_NO,
+        {"ping_interval: \"1m\"", "ping_interval: 2s", E_DENIED, 1u << RELOAD_NO,
          "config reload not supported for PingInterval: old=1m0s, new=2s\n"},
     };
     (void)state;
