@@ -21,6 +21,7 @@
 #include "jsapi/direct.h"
 #include "jsapi/life.h"
 #include "jsapi/query.h"
+#include "jsapi/replicate.h"
 
 #define ADVISORY_TYPE "io.nats.jetstream.advisory.v1."
 
@@ -258,16 +259,17 @@ void jsapi_drained(struct jsapi *js)
 
 void jsapi_link_up(struct jsapi_account *a, struct slice domain)
 {
-    (void)domain;
-    for (size_t i = 0; i < a->n_streams; i++)
+    for (size_t i = 0; i < a->n_streams; i++) {
         if (a->streams[i]->consumers)
             consumers_link_up(a->streams[i]->consumers);
+        replicator_link(a->streams[i]->rep, domain, true);
+    }
 }
 
 void jsapi_link_down(struct jsapi_account *a, struct slice domain)
 {
-    (void)a;
-    (void)domain;
+    for (size_t i = 0; i < a->n_streams; i++)
+        replicator_link(a->streams[i]->rep, domain, false);
 }
 
 void jsapi_pressure(struct jsapi *js, bool on)

@@ -9,6 +9,7 @@
 #include "jsapi/capture.h"
 #include "jsapi/consumers.h"
 #include "jsapi/direct.h"
+#include "jsapi/replicate.h"
 
 /* --- the table
  * -------------------------------------------------------------------------------------------- */
@@ -194,6 +195,7 @@ void js_stream_start(struct js_stream *s, bool recovered)
     capture_start(s);
     direct_start(s);
     enter(s, STREAM_LIVE);
+    s->rep = replicator_new(s);
 }
 
 /* --- another config
@@ -209,6 +211,7 @@ void js_stream_apply(struct js_stream *s, struct stream_config *cfg)
     capture_update(s, &old);
     direct_update(s);
     consumers_updated(s->consumers);
+    s->rep = replicator_update(s, s->rep);
     stream_config_release(&old);
 }
 
@@ -216,6 +219,8 @@ void js_stream_reopened(struct js_stream *s)
 {
     consumers_forget(s->consumers);
     consumers_recover(s->consumers);
+    if (s->rep)
+        replicator_reopened(s->rep);
 }
 
 /* --- the end
@@ -226,6 +231,8 @@ static void silence(struct js_stream *s, enum consumers_end why)
 {
     direct_stop(s);
     capture_stop(s);
+    replicator_free(s->rep, why == CONSUMERS_DELETED);
+    s->rep = NULL;
     if (s->consumers) {
         struct consumers *cs = s->consumers;
         s->consumers = NULL;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "jsapi/api.h"
 #include "jsapi/consumers.h"
+#include "jsapi/replicate.h"
 
 struct info_request {
     bool deleted_details;
@@ -78,6 +79,7 @@ void js_stream_write_info(struct js_stream *s, struct json_out *j, unsigned what
         json_str(j, "leader", h->server_name);
         json_end(j);
     }
+    replicator_write_info(s->rep, j);
     json_time(j, "ts", clock_wall());
 }
 
