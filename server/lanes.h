@@ -1,14 +1,15 @@
 /* server/lanes.h -- what waits for a link, in two lanes
  *
- * A link is the thin part of the road. What can't leave yet waits here, as whole protocol messages, in
+ * A link is the thin part of the road. What can't leave yet waits here, as whole protocol messages,
+ * in
  *
  *     live     answers, requests, live traffic: before
  *     backlog  JetStream deliveries, pulled from the store only while little waits
  *
- * Both are first in, first out, so the order within one deliver or reply subject is kept. The connection
- * is fed message by message, and only while it holds little itself: a PING or a changed interest never
- * waits behind more than that. Bytes are counted; the live lane has a limit (the link is a slow
- * consumer beyond it), the backlog has a mark at which the store is asked to rest.
+ * Both are first in, first out, so the order within one deliver or reply subject is kept. The
+ * connection is fed message by message, and only while it holds little itself: a PING or a changed
+ * interest never waits behind more than that. Bytes are counted; the live lane has a limit (the
+ * link is a slow consumer beyond it), the backlog has a mark at which the store is asked to rest.
  *
  * Pure: no socket, no clock.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -19,7 +20,7 @@
 #include "base/slice.h"
 
 /* design/store-and-loop.md, section 8 */
-#define LANES_LIVE_MAX (8u << 20)
+#define LANES_LIVE_MAX     (8u << 20)
 #define LANES_BACKLOG_REST (256u << 10)
 
 enum lane { LANE_LIVE, LANE_BACKLOG, LANE_COUNT };
@@ -33,7 +34,8 @@ void lanes_init(struct lanes *l);
 void lanes_release(struct lanes *l);
 /* A message in pieces (head, headers, payload, "\r\n"), copied. False: the live lane is full. */
 bool lanes_put(struct lanes *l, enum lane lane, const struct slice *pieces, size_t n);
-/* The next message to send: live before backlog; false when nothing waits. Borrowed until lanes_take(). */
+/* The next message to send: live before backlog; false when nothing waits. Borrowed until
+ * lanes_take(). */
 bool lanes_peek(const struct lanes *l, enum lane *lane, struct slice *message);
 /* The message that lanes_peek() showed is on its way. */
 void lanes_take(struct lanes *l, enum lane lane);

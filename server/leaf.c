@@ -4,7 +4,8 @@
  *
  *     DOWN --> RESOLVING --> DIALING --> GREETING --> SECURING --> JOINING --> UP
  *      ^           |            |            |  \________________^   |          |
- *      +-----------+------------+------------+-----------+-----------+----------+   any loss, any time-out
+ *      +-----------+------------+------------+-----------+-----------+----------+   any loss, any
+ * time-out
  *
  *   DOWN       nothing is open; the retry timer is armed
  *   RESOLVING  the helper thread asks for the address of a name
@@ -16,18 +17,18 @@
  *
  * What always holds
  *   (1) Only leaf_enter() writes the state.
- *   (2) l->conn is NULL in DOWN and RESOLVING, and only there (and in DIALING until the call to dial returned).
- *   (3) l->told and l->heard are empty in every state but UP.
- *   (4) There is no giving up and no exponential growth: reconnect time, a jitter after failed dials, and 30 s
- *       where the two sides can't agree (reference/leafnode-protocol.md 2.14, 2.15).
+ *   (2) l->conn is NULL in DOWN and RESOLVING, and only there (and in DIALING until the call to
+ * dial returned). (3) l->told and l->heard are empty in every state but UP. (4) There is no giving
+ * up and no exponential growth: reconnect time, a jitter after failed dials, and 30 s where the two
+ * sides can't agree (reference/leafnode-protocol.md 2.14, 2.15).
  *
- * Liveness: a PING every ping_interval; more than ping_max unanswered ones end the link, but not while bytes move in
- * either direction: on a thin, full link the PONG may be minutes away and everything is fine.
+ * Liveness: a PING every ping_interval; more than ping_max unanswered ones end the link, but not
+ * while bytes move in either direction: on a thin, full link the PONG may be minutes away and
+ * everything is fine.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/leaf.h"
 
-#include <arpa/inet.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,9 +46,9 @@
 #include "server/leaf_state.h"
 #include "server/loop.h"
 
-#define JOIN_TIMEOUT (2 * NS_PER_S)      /* the reference's */
-#define FEED_BELOW (32 << 10)            /* bytes the kernel and the connection may hold unsent */
-#define OPS_PER_TURN 2000
+#define JOIN_TIMEOUT     (2 * NS_PER_S) /* the reference's */
+#define FEED_BELOW       (32 << 10)     /* bytes the kernel and the connection may hold unsent */
+#define OPS_PER_TURN     2000
 #define CONTROL_LINE_MAX (64u << 10)
 
 static const struct sm_rule leaf_rules[] = {
@@ -91,16 +92,27 @@ static const char *peer_text(const struct leaf *l, char *out, size_t n)
 
 /* --- states ---------------------------------------------------------------------------------- */
 
+static void forget_permissions(struct leaf *l)
+{
+    leaf_list_release(&l->out);
+    leaf_list_release(&l->in);
+    leaf_list_release(&l->said);
+}
+
+static void deaf(void *arg, struct conn *c, enum conn_event ev)
+{
+    (void)arg, (void)c, (void)ev;
+}
+
 static void enter_down(struct leaf *l)
 {
     if (l->conn) {
-        conn_set_handler(l->conn, NULL, NULL);
+        conn_set_handler(l->conn, deaf, NULL); /* it may live on for a while, to say what waits */
         conn_close(l->conn, true);
         l->conn = NULL;
     }
     lanes_clear(&l->lanes);
-    leaf_list_release(&l->out);
-    leaf_list_release(&l->in);
+    forget_permissions(l);
 }
 
 static void leaf_enter(struct leaf *l, enum leaf_state to, const char *why)
@@ -128,6 +140,9 @@ static void leaf_enter(struct leaf *l, enum leaf_state to, const char *why)
         l->connects++;
         l->attempts = 0;
         l->start = clock_wall();
+        l->in_msgs = l->in_bytes = l->out_msgs = l->out_bytes = 0;
+        l->pings_out = 0;
+        l->ping_sent = l->rtt_ns = 0;
         conn_timeout(l->conn, NS_PER_S + random_below(NS_PER_S / 5));
         leaf_words_start(l);
         l->host->up(l->host->arg, l);
@@ -154,11 +169,12 @@ void leaf_fail(struct leaf *l, const char *why, int64_t delay_ns)
     if (l->state == LEAF_DOWN)
         return;
     if (joined)
-        log_info("%s - Leafnode connection closed: %s - Remote: %s", peer_text(l, peer, sizeof peer), why,
-                 l->peer_name ? l->peer_name : "");
+        log_info("%s - Leafnode connection closed: %s - Remote: %s",
+                 peer_text(l, peer, sizeof peer), why, l->peer_name ? l->peer_name : "");
     else if (l->attempts <= 1 || l->attempts % 10 == 0 || delay_ns)
-        log_error("Error trying to connect as leafnode to remote server \"%s:%u\" (attempt %llu): %s",
-                  l->at.host ? l->at.host : "?", l->at.port, (unsigned long long)l->attempts, why);
+        log_error(
+            "Error trying to connect as leafnode to remote server \"%s:%u\" (attempt %llu): %s",
+            l->at.host ? l->at.host : "?", l->at.port, (unsigned long long)l->attempts, why);
     if (delay_ns > l->delay_ns)
         l->delay_ns = delay_ns;
     leaf_enter(l, LEAF_DOWN, why);
@@ -183,15 +199,15 @@ struct resolve {
     struct leaf *leaf; /* NULL: nobody waits any more */
     char host[256];
     char ip[46];
-    int error;         /* of getaddrinfo */
+    int error; /* of getaddrinfo */
 };
 
 static void dial_ip(struct leaf *l, const char *ip)
 {
     snprintf(l->ip, sizeof l->ip, "%s", ip);
     leaf_enter(l, LEAF_DIALING, l->ip);
-    int err = conn_dial(l->host->loop, ip, l->at.port, or_default(l->cfg->dial_timeout_ns, NS_PER_S), on_conn, l,
-                        &l->conn);
+    int err = conn_dial(l->host->loop, ip, l->at.port,
+                        or_default(l->cfg->dial_timeout_ns, NS_PER_S), on_conn, l, &l->conn);
     if (err) {
         leaf_fail(l, err_text(err), 0);
         return;
@@ -215,7 +231,8 @@ static void resolve_work(void *arg)
     size_t pick = (size_t)random_below((int64_t)n);
     for (struct addrinfo *a = list; a; a = a->ai_next) {
         if (pick-- == 0) {
-            r->error = getnameinfo(a->ai_addr, a->ai_addrlen, r->ip, sizeof r->ip, NULL, 0, NI_NUMERICHOST);
+            r->error = getnameinfo(a->ai_addr, a->ai_addrlen, r->ip, sizeof r->ip, NULL, 0,
+                                   NI_NUMERICHOST);
             break;
         }
     }
@@ -251,12 +268,6 @@ static void start_resolve(struct leaf *l)
     l->resolving = r;
 }
 
-static bool is_ip(const char *host)
-{
-    unsigned char out[16];
-    return inet_pton(AF_INET, host, out) == 1 || inet_pton(AF_INET6, host, out) == 1;
-}
-
 static void dial(void *arg)
 {
     struct leaf *l = arg;
@@ -272,12 +283,12 @@ static void dial(void *arg)
     }
     l->attempts++;
     l->ep.id = l->host->next_id(l->host->arg);
-    log_debug("Trying to connect as leafnode to remote server on \"%s:%u\"", l->at.host, l->at.port);
-    if (is_ip(l->at.host)) {
+    log_debug("Trying to connect as leafnode to remote server on \"%s:%u\"", l->at.host,
+              l->at.port);
+    if (leaf_url_is_ip(&l->at)) {
         dial_ip(l, l->at.host);
         return;
     }
-    replace(&l->tls_name, slice_cstr(l->at.host));
     start_resolve(l);
 }
 
@@ -297,8 +308,7 @@ static void add_json_list(json_t *perms, const char *key, struct leaf_list *l,
 /* Everything that restricts this link, once both domains are known. */
 static void collect_permissions(struct leaf *l, const struct leaf_info *info)
 {
-    leaf_list_release(&l->out);
-    leaf_list_release(&l->in);
+    forget_permissions(l);
     if (info->export) {
         add_json_list(info->export, "allow", &l->out, leaf_list_allow);
         add_json_list(info->export, "deny", &l->out, leaf_list_deny);
@@ -306,11 +316,15 @@ static void collect_permissions(struct leaf *l, const struct leaf_info *info)
     if (info->import) {
         add_json_list(info->import, "allow", &l->in, leaf_list_allow);
         add_json_list(info->import, "deny", &l->in, leaf_list_deny);
+        add_json_list(info->import, "allow", &l->said, leaf_list_allow);
+        add_json_list(info->import, "deny", &l->said, leaf_list_deny);
     }
     for (size_t i = 0; i < l->cfg->ndeny_exports; i++)
         leaf_list_deny(&l->out, l->cfg->deny_exports[i]);
-    for (size_t i = 0; i < l->cfg->ndeny_imports; i++)
+    for (size_t i = 0; i < l->cfg->ndeny_imports; i++) {
         leaf_list_deny(&l->in, l->cfg->deny_imports[i]);
+        leaf_list_deny(&l->said, l->cfg->deny_imports[i]);
+    }
     struct domain_pair pair = {
         .ours = l->host->domain,
         .jetstream = l->host->jetstream,
@@ -379,19 +393,28 @@ static void start_tls(struct leaf *l)
     struct tls_context *ctx = l->cfg->tls;
     if (!ctx && l->host->default_tls)
         ctx = l->host->default_tls(l->host->arg);
-    const char *name = is_ip(l->at.host) && l->tls_name ? l->tls_name : l->at.host;
+    const char *name = leaf_url_is_ip(&l->at) && l->tls_name ? l->tls_name : l->at.host;
     leaf_enter(l, LEAF_SECURING, name);
     int err = ctx ? conn_start_tls(l->conn, ctx, false, name) : E_NOTFOUND;
     if (err)
         leaf_fail(l, "the hub asks for TLS and it can't be set up", 0);
 }
 
+/* An address that is a bare IP is checked against the first host name we were ever told of. */
+static void remember_tls_name(struct leaf *l)
+{
+    if (!l->tls_name)
+        replace(&l->tls_name, slice_cstr(leaf_urls_name(&l->urls)));
+}
+
 static void take_gossip(struct leaf *l, const struct leaf_info *info)
 {
     struct slice urls[256];
     size_t n = leaf_info_urls(info, urls, ARRAY_LEN(urls));
-    if (n && !l->cfg->ignore_discovered)
-        leaf_urls_gossip(&l->urls, urls, n);
+    if (n == 0 || l->cfg->ignore_discovered)
+        return;
+    leaf_urls_gossip(&l->urls, urls, n);
+    remember_tls_name(l);
 }
 
 /* The hub's first INFO. False: the link is over. */
@@ -465,7 +488,8 @@ static void say_ping(struct leaf *l)
 {
     conn_write(l->conn, "PING\r\n", 6);
     l->pings_out++;
-    l->ping_sent = clock_mono();
+    if (!l->ping_sent) /* the next PONG is for the oldest PING */
+        l->ping_sent = clock_mono();
 }
 
 static void on_ping_timer(struct leaf *l)
@@ -478,6 +502,7 @@ static void on_ping_timer(struct leaf *l)
     if (moved)
         l->pings_out = 0;
     if (l->pings_out >= max + 1) {
+        ++*l->host->stale_connections;
         leaf_refuse(l, "Stale Connection", 0);
         return;
     }
@@ -517,6 +542,7 @@ static bool hear(struct leaf *l, const struct op *op)
         l->pings_out = 0;
         if (l->ping_sent)
             l->rtt_ns = clock_mono() - l->ping_sent;
+        l->ping_sent = 0;
         return true;
     case VERB_ERR:
         return hear_err(l, op->args);
@@ -528,7 +554,8 @@ static bool hear(struct leaf *l, const struct op *op)
     case VERB_HMSG:
         if (l->state == LEAF_UP)
             return leaf_words_hear(l, op);
-        if (l->state == LEAF_JOINING) { /* the hub's interest may overtake nothing, but messages may: not ours yet */
+        if (l->state == LEAF_JOINING) { /* the hub's interest may overtake nothing, but messages
+                                           may: not ours yet */
             leaf_refuse(l, "Authorization Violation", 0);
             return false;
         }
@@ -569,13 +596,14 @@ static void on_data(struct leaf *l)
         enum leaf_state before = (enum leaf_state)l->state;
         struct conn *c = l->conn;
         if (op.verb == VERB_INFO && before == LEAF_GREETING) {
-            /* the bytes after the INFO may be the start of TLS: consume first, the text is copied by the JSON reader */
+            /* the bytes after the INFO may be the start of TLS: consume first, the text is copied
+             * by the JSON reader */
             char *line = slice_dup(op.args);
             conn_consume(c, op.len);
             hear_info(l, slice_cstr(line));
             free(line);
-            if (l->state != LEAF_JOINING)
-                return;
+            if (l->state != LEAF_JOINING && l->state != LEAF_UP)
+                return; /* over, or TLS comes first */
             continue;
         }
         if (!hear(l, &op))
@@ -595,7 +623,7 @@ static void on_gone(struct leaf *l, struct conn *c)
         [CONN_CLOSED] = "Client Closed",
     };
     const char *text = why[conn_reason(c)];
-    if (conn_reason(c) == CONN_TLS_FAILED && is_ip(l->at.host))
+    if (conn_reason(c) == CONN_TLS_FAILED && leaf_url_is_ip(&l->at))
         replace(&l->tls_name, (struct slice){0}); /* the name we remembered may be the wrong one */
     leaf_fail(l, text ? text : conn_error(c), 0);
 }
@@ -652,8 +680,8 @@ static void on_conn(void *arg, struct conn *c, enum conn_event ev)
 
 /* --- the door -------------------------------------------------------------------------------- */
 
-static enum sink_result deliver_nothing(struct endpoint *ep, struct msg_view *m, const struct slice *queues, size_t n,
-                                        bool plain)
+static enum sink_result deliver_nothing(struct endpoint *ep, struct msg_view *m,
+                                        const struct slice *queues, size_t n, bool plain)
 {
     (void)ep, (void)m, (void)queues, (void)n, (void)plain;
     return SINK_REFUSED;
@@ -682,6 +710,8 @@ int leaf_open(const struct leaf_host *host, const struct leaf_config *cfg, struc
     htab_init(&l->heard);
     turn_timer_init(&l->retry, dial, l);
     turn_set(loop_turn(host->loop), &l->retry, clock_mono());
+    leaf_words_init(l);
+    remember_tls_name(l);
     *out = l;
     return E_OK;
 }
@@ -720,6 +750,7 @@ void leaf_look(const struct leaf *l, struct leaf_view *out)
         .id = l->state == LEAF_UP ? l->ep.id : 0,
         .up = l->state == LEAF_UP,
         .spoke = l->ep.spoke,
+        .isolated = l->cfg->isolate,
         .state = leaf_rules[l->state].name,
         .account = slice_cstr(l->cfg->account->name),
         .remote_account = slice_cstr(l->remote_account),

@@ -82,8 +82,8 @@ static bool next_line(struct slice *rest, struct slice *line)
     return true;
 }
 
-/* The first line after the i-th opening line of dashes ("-----BEGIN …"): blocks are JWT, then seed. A line of at least
- * three dashes opens and closes, whatever it says; CRLF is fine. */
+/* The first line after the i-th opening line of dashes ("-----BEGIN …"): blocks are JWT, then seed.
+ * A line of at least three dashes opens and closes, whatever it says; CRLF is fine. */
 static struct slice creds_block(struct slice file, int i)
 {
     struct slice line;
@@ -120,7 +120,8 @@ static int read_file(const char *path, struct buf *out, char **why)
 }
 
 /* Writes "sig" over the nonce, and "nkey" when asked to. */
-static int write_signature(struct slice seed_text, struct slice nonce, bool with_nkey, struct json_out *j)
+static int write_signature(struct slice seed_text, struct slice nonce, bool with_nkey,
+                           struct json_out *j)
 {
     unsigned char seed[32], pub[32], sig[64];
     enum nkey_kind kind;
@@ -148,7 +149,8 @@ static int write_creds(const struct leaf_hello *h, struct json_out *j, char **wh
     struct buf file = BUF_INIT;
     int err = read_file(h->creds_file, &file, why);
     if (!err) {
-        struct slice jwt = creds_block(buf_slice(&file), 0), seed = creds_block(buf_slice(&file), 1);
+        struct slice jwt = creds_block(buf_slice(&file), 0),
+                     seed = creds_block(buf_slice(&file), 1);
         json_str(j, "jwt", jwt);
         err = jwt.n && seed.n ? write_signature(seed, h->nonce, false, j) : E_SYNTAX;
         if (err)

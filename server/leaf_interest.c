@@ -7,12 +7,12 @@
 #include "base/mem.h"
 
 struct wanted {
-    struct list changed;  /* in leaf_interest.changed, or alone */
+    struct list changed; /* in leaf_interest.changed, or alone */
     uint64_t hash;
-    uint32_t subject_n;   /* the key is "subject" or "subject queue" */
+    uint32_t subject_n; /* the key is "subject" or "subject queue" */
     uint32_t key_n;
-    int64_t count;        /* members that want it now */
-    int64_t announced;    /* what the peer was told; 0: nothing */
+    int64_t count;     /* members that want it now */
+    int64_t announced; /* what the peer was told; 0: nothing */
     char key[];
 };
 
@@ -79,7 +79,8 @@ static int64_t target(const struct wanted *w)
     return has_queue(w) ? w->count : 1;
 }
 
-void leaf_interest_change(struct leaf_interest *li, struct slice subject, struct slice queue, int32_t by)
+void leaf_interest_change(struct leaf_interest *li, struct slice subject, struct slice queue,
+                          int32_t by)
 {
     struct key k = {subject, queue};
     uint64_t hash = key_hash(&k);
@@ -122,7 +123,8 @@ void leaf_interest_flush(struct leaf_interest *li, struct buf *out)
         write_line(w, w->announced, out);
         if (w->announced == 0) {
             struct slice key = slice_of(w->key, w->key_n);
-            struct key k = {slice_head(key, w->subject_n), slice_skip(key, w->subject_n + (size_t)has_queue(w))};
+            struct key k = {slice_head(key, w->subject_n),
+                            slice_skip(key, w->subject_n + (size_t)has_queue(w))};
             htab_del(&li->keys, w->hash, wanted_eq, &k);
             free(w);
         }

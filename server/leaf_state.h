@@ -1,5 +1,5 @@
-/* server/leaf_state.h -- one link from the inside: shared by leaf.c (its life) and leaf_words.c (what is said on it)
- * SPDX-License-Identifier: Apache-2.0 */
+/* server/leaf_state.h -- one link from the inside: shared by leaf.c (its life) and leaf_words.c
+ * (what is said on it) SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LEAF_STATE_H
 #define SERVER_LEAF_STATE_H
 
@@ -12,44 +12,53 @@
 #include "server/leaf_urls.h"
 #include "server/parser.h"
 
-enum leaf_state { LEAF_DOWN, LEAF_RESOLVING, LEAF_DIALING, LEAF_GREETING, LEAF_SECURING, LEAF_JOINING, LEAF_UP };
+enum leaf_state {
+    LEAF_DOWN,
+    LEAF_RESOLVING,
+    LEAF_DIALING,
+    LEAF_GREETING,
+    LEAF_SECURING,
+    LEAF_JOINING,
+    LEAF_UP
+};
 
 struct leaf {
     const struct leaf_host *host;
     const struct leaf_config *cfg;
-    int state;                    /* enum leaf_state; only leaf_enter() writes it */
+    int state; /* enum leaf_state; only leaf_enter() writes it */
     struct leaf_urls urls;
-    struct turn_timer retry;      /* armed in DOWN, and only there */
-    int64_t delay_ns;             /* extra wait before the next dial (a loop, a clash of names) */
-    char *tls_name;               /* the last host name seen, for addresses that are bare IPs; NULL: none */
-    bool tls_wanted;              /* a hub asked for TLS once */
-    struct resolve *resolving;    /* with the helper thread; NULL: none */
-    bool closing;                 /* leaf_close() was called */
+    struct turn_timer retry;   /* armed in DOWN, and only there */
+    int64_t delay_ns;          /* extra wait before the next dial (a loop, a clash of names) */
+    char *tls_name;            /* checked against where an address is a bare IP; NULL: none known */
+    struct resolve *resolving; /* with the helper thread; NULL: none */
+    bool closing;              /* leaf_close() was called */
 
-    struct conn *conn;            /* NULL in DOWN and RESOLVING */
+    struct conn *conn; /* NULL in DOWN and RESOLVING */
     struct parse_limits limits;
-    struct leaf_url at;           /* where conn leads to; owned strings */
+    struct leaf_url at; /* where conn leads to; owned strings */
     uint64_t attempts, connects;
-    int64_t start;                /* wall */
+    int64_t start; /* wall */
     char ip[46];
 
     /* the peer, from its INFO; owned, empty while not known */
     char *peer_name, *peer_cluster, *peer_domain, *remote_account, *nonce;
     bool peer_headers, peer_known_compression, info_on_connect;
-    int64_t peer_max_payload;     /* 0: not told */
-    struct leaf_list out, in;     /* what may leave, what may come in */
+    int64_t peer_max_payload; /* 0: not told */
+    struct leaf_list out, in; /* what may leave, what may come in */
+    struct leaf_list said;    /* `in` without JetStream's denies: what a spoke of ours may say */
 
-    struct endpoint ep;           /* what the router sees while UP */
+    struct endpoint ep; /* what the router sees while UP */
     struct interest_watch watch;
-    struct leaf_interest told;    /* our interest as told to the peer */
-    struct turn_post flush;       /* tells what changed at the end of the turn */
-    struct htab heard;            /* struct leaf_sink: the peer's interest, by "subject queue" */
+    struct leaf_interest told; /* our interest as told to the peer */
+    struct turn_post flush;    /* tells what changed at the end of the turn */
+    struct htab heard;         /* struct leaf_sink: the peer's interest, by "subject queue" */
     struct lanes lanes;
-    struct buf scratch;           /* one protocol head at a time */
-    bool rested;                  /* a JetStream consumer was told to rest */
+    struct buf scratch;        /* one protocol head at a time */
+    bool rested;               /* a JetStream consumer was told to rest */
+    struct turn_post overfull; /* the live lane is: ends the link when no delivery is under way */
 
-    int pings_out;                /* unanswered */
-    int64_t ping_sent, rtt_ns;    /* mono; the last measured */
+    int pings_out;                 /* unanswered */
+    int64_t ping_sent, rtt_ns;     /* mono; the last measured */
     int64_t seen_read, seen_write; /* bytes had moved until then, at the last look */
     bool first_ping_done;
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, dropped_too_big;
@@ -60,9 +69,12 @@ struct leaf {
 void leaf_fail(struct leaf *l, const char *why, int64_t delay_ns);
 /* The same after telling the peer "-ERR 'text'". */
 void leaf_refuse(struct leaf *l, const char *text, int64_t delay_ns);
-#define LEAF_LONG_DELAY (30 * NS_PER_S) /* a loop, the same cluster name, a permission violation of a hub that dials */
+#define LEAF_LONG_DELAY                                                                            \
+    (30 * NS_PER_S) /* a loop, the same cluster name, a permission violation of a hub that dials   \
+                     */
 
 /* leaf_words.c */
+void leaf_words_init(struct leaf *l);
 /* Announces our interest, joins the account; on entry of UP. */
 void leaf_words_start(struct leaf *l);
 /* Withdraws what the peer wanted, forgets what we told; on leaving UP. */

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/leaf_urls.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdlib.h>
 
@@ -162,6 +163,10 @@ static bool listed(const struct leaf_url *list, size_t n, const struct leaf_url 
 
 void leaf_urls_gossip(struct leaf_urls *us, const struct slice *urls, size_t n)
 {
+    struct leaf_url used = {
+        0}; /* where we are now: if it stays at the head, the next pick passes it over */
+    if (us->used && us->n)
+        used = (struct leaf_url){.host = xstrdup(us->at[0].host), .port = us->at[0].port};
     struct leaf_url *kept = xcalloc(us->configured ? us->configured : 1, sizeof *kept);
     size_t nkept = 0;
     for (size_t i = 0; i < us->n; i++) {
@@ -187,7 +192,8 @@ void leaf_urls_gossip(struct leaf_urls *us, const struct slice *urls, size_t n)
     free(us->at);
     us->at = now;
     us->n = count + nkept;
-    us->used = false;
+    us->used = used.host && us->n && same_place(&us->at[0], &used);
+    leaf_url_release(&used);
 }
 
 const struct leaf_url *leaf_urls_credentials(const struct leaf_urls *us, const struct leaf_url *u)
@@ -197,6 +203,21 @@ const struct leaf_url *leaf_urls_credentials(const struct leaf_urls *us, const s
     for (size_t i = 0; i < us->n; i++) {
         if (!us->at[i].gossiped && us->at[i].user)
             return &us->at[i];
+    }
+    return NULL;
+}
+
+bool leaf_url_is_ip(const struct leaf_url *u)
+{
+    unsigned char out[16];
+    return inet_pton(AF_INET, u->host, out) == 1 || inet_pton(AF_INET6, u->host, out) == 1;
+}
+
+const char *leaf_urls_name(const struct leaf_urls *us)
+{
+    for (size_t i = 0; i < us->n; i++) {
+        if (!leaf_url_is_ip(&us->at[i]))
+            return us->at[i].host;
     }
     return NULL;
 }

@@ -1,11 +1,11 @@
 /* server/leaf_words.c -- what is said on a link that is up
  *
- * Out: our account's interest (LS+, LS-; net differences, always before the next message), and messages: straight to
- * the connection while it holds little, else into a lane. In: the peer's interest becomes sinks in our account,
- * its messages go to the router.
+ * Out: our account's interest (LS+, LS-; net differences, always before the next message), and
+ * messages: straight to the connection while it holds little, else into a lane. In: the peer's
+ * interest becomes sinks in our account, its messages go to the router.
  *
- * JetStream deliveries are spelled "via ack-reply@subject" on a link (reference/leafnode-protocol.md 4.6); both
- * directions are translated here and nowhere else.
+ * JetStream deliveries are spelled "via ack-reply@subject" on a link
+ * (reference/leafnode-protocol.md 4.6); both directions are translated here and nowhere else.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
@@ -21,8 +21,9 @@
 #include "server/loop.h"
 #include "server/router.h"
 
-#define FEED_BELOW (32 << 10) /* bytes the connection may hold; more waits in the lanes */
-#define GROUPS_MAX 64         /* queue groups of one message that are looked at */
+#define FEED_BELOW   (32 << 10) /* bytes the connection may hold; more waits in the lanes */
+#define GROUPS_FEW   16         /* queue groups of one message that need no memory */
+#define SCRATCH_KEEP 4096       /* a first announcement may be large: its buffer is not kept */
 
 /* --- our interest ---------------------------------------------------------------------------- */
 
@@ -38,6 +39,8 @@ static bool tells(const struct leaf *l, const struct sink *s)
     if (owner == &l->ep)
         return false;
     if (owner && owner->link) {
+        if (l->cfg->isolate)
+            return false;
         if (owner->cluster.n && slice_eq(owner->cluster, l->ep.cluster))
             return false;
         if (l->ep.spoke && owner->spoke && !is_lds(s->subject))
@@ -71,8 +74,8 @@ static void tell_interest(struct leaf *l)
     buf_clear(&l->scratch);
     leaf_interest_flush(&l->told, &l->scratch);
     conn_write(l->conn, buf_slice(&l->scratch).p, l->scratch.len);
-    conn_flush(l->conn);
-    buf_release(&l->scratch);
+    if (l->scratch.cap > SCRATCH_KEEP)
+        buf_release(&l->scratch);
 }
 
 static void on_flush(void *arg)
@@ -93,8 +96,8 @@ static void add_groups(struct buf *b, const struct slice *queues, size_t n)
 }
 
 /* "LMSG subject [reply | + reply q… | '|' q…] [hdr] size\r\n" */
-static void write_head(struct buf *b, const struct leaf *l, const struct msg_view *m, const struct slice *queues,
-                       size_t n)
+static void write_head(struct buf *b, const struct leaf *l, const struct msg_view *m,
+                       const struct slice *queues, size_t n)
 {
     bool headers = m->hdr.n && l->peer_headers;
     bool delivery = m->via.n && m->reply.n;
@@ -105,7 +108,8 @@ static void write_head(struct buf *b, const struct leaf *l, const struct msg_vie
     if (m->reply.n) {
         buf_add_char(b, ' ');
         buf_add_slice(b, m->reply);
-        if (delivery && slice_starts(m->reply, SLICE("$JS.ACK.")) && !slice_eq(m->via, m->subject)) {
+        if (delivery && slice_starts(m->reply, SLICE("$JS.ACK.")) &&
+            !slice_eq(m->via, m->subject)) {
             buf_add_char(b, '@');
             buf_add_slice(b, m->subject);
         }
@@ -126,8 +130,10 @@ static bool too_big(struct leaf *l, const struct msg_view *m)
     if (l->peer_max_payload <= 0 || n <= (size_t)l->peer_max_payload)
         return false;
     if (l->dropped_too_big++ % 1000 == 0)
-        log_warn("lid:%llu - a message of %zu bytes on \"%.*s\" is above the hub's max_payload of %lld: not sent",
-                 (unsigned long long)l->ep.id, n, SLICE_FMT(msg_route(m)), (long long)l->peer_max_payload);
+        log_warn("lid:%llu - a message of %zu bytes on \"%.*s\" is above the hub's max_payload of "
+                 "%lld: not sent",
+                 (unsigned long long)l->ep.id, n, SLICE_FMT(msg_route(m)),
+                 (long long)l->peer_max_payload);
     return true;
 }
 
@@ -144,7 +150,41 @@ static bool nothing_waits(const struct leaf *l)
     return lanes_bytes(&l->lanes, LANE_LIVE) == 0 && lanes_bytes(&l->lanes, LANE_BACKLOG) == 0;
 }
 
-static enum sink_result deliver(struct endpoint *ep, struct msg_view *m, const struct slice *queues, size_t n, bool plain)
+static void count_out(struct leaf *l, size_t bytes)
+{
+    struct account *a = l->ep.account;
+    l->out_msgs++;
+    l->out_bytes += bytes;
+    a->out_msgs++;
+    a->out_bytes += bytes;
+    ++*l->host->out_msgs;
+    *l->host->out_bytes += bytes;
+}
+
+/* Straight out while little waits, so that a fast link never sees a lane; else into its lane. */
+static enum sink_result send_or_queue(struct leaf *l, enum lane lane, const struct slice *pieces,
+                                      size_t n)
+{
+    bool ahead = lane == LANE_LIVE ? lanes_bytes(&l->lanes, LANE_LIVE) == 0 : nothing_waits(l);
+    if (ahead && conn_pending(l->conn) < FEED_BELOW) {
+        write_pieces(l->conn, pieces, n);
+        if (conn_pending(l->conn) >= FEED_BELOW)
+            conn_flush(l->conn);
+        return SINK_TAKEN;
+    }
+    if (!lanes_put(&l->lanes, lane, pieces, n)) {
+        turn_post_now(loop_turn(l->host->loop), &l->overfull);
+        return SINK_REFUSED;
+    }
+    if (lane == LANE_BACKLOG && lanes_backlog_full(&l->lanes)) {
+        l->rested = true;
+        return SINK_TAKEN_REST;
+    }
+    return SINK_TAKEN;
+}
+
+static enum sink_result deliver(struct endpoint *ep, struct msg_view *m, const struct slice *queues,
+                                size_t n, bool plain)
 {
     struct leaf *l = CONTAINER_OF(ep, struct leaf, ep);
     (void)plain;
@@ -161,28 +201,24 @@ static enum sink_result deliver(struct endpoint *ep, struct msg_view *m, const s
         m->payload,
         SLICE("\r\n"),
     };
-    l->out_msgs++;
-    l->out_bytes += pieces[1].n + m->payload.n;
-    ep->account->out_msgs++;
-    ep->account->out_bytes += pieces[1].n + m->payload.n;
-    enum lane lane = m->backlog ? LANE_BACKLOG : LANE_LIVE;
-    bool ahead = lane == LANE_LIVE ? lanes_bytes(&l->lanes, LANE_LIVE) == 0 : nothing_waits(l);
-    if (ahead && conn_pending(l->conn) < FEED_BELOW) {
-        write_pieces(l->conn, pieces, ARRAY_LEN(pieces));
-        return SINK_TAKEN;
-    }
-    if (!lanes_put(&l->lanes, lane, pieces, ARRAY_LEN(pieces))) {
-        ep->account->slow_consumers++;
-        log_info("lid:%llu - Slow Consumer Detected: MaxPending of %u Exceeded", (unsigned long long)ep->id,
-                 LANES_LIVE_MAX);
-        leaf_fail(l, "Slow Consumer (Pending Bytes)", 0);
-        return SINK_REFUSED;
-    }
-    if (lane == LANE_BACKLOG && lanes_backlog_full(&l->lanes)) {
-        l->rested = true;
-        return SINK_TAKEN_REST;
-    }
-    return SINK_TAKEN;
+    enum sink_result r =
+        send_or_queue(l, m->backlog ? LANE_BACKLOG : LANE_LIVE, pieces, ARRAY_LEN(pieces));
+    if (r != SINK_REFUSED)
+        count_out(l, pieces[1].n + m->payload.n);
+    return r;
+}
+
+/* Posted: nobody is in the middle of a delivery any more. */
+static void on_overfull(void *arg)
+{
+    struct leaf *l = arg;
+    if (l->state != LEAF_UP)
+        return;
+    l->ep.account->slow_consumers++;
+    ++*l->host->slow_consumers;
+    log_info("lid:%llu - Slow Consumer Detected: MaxPending of %u Exceeded",
+             (unsigned long long)l->ep.id, LANES_LIVE_MAX);
+    leaf_fail(l, "Slow Consumer (Pending Bytes)", 0);
 }
 
 void leaf_words_feed(struct leaf *l)
@@ -223,29 +259,35 @@ static uint64_t sink_hash(const struct sink_key *k)
     return hash_slice(k->subject) ^ (k->queue.n ? hash_slice(k->queue) * 3 : 0);
 }
 
+/* A match that was made earlier in this turn may still show it: its memory stays until the turn is
+ * over. */
 static void drop_sink(struct leaf *l, struct leaf_sink *s)
 {
     account_remove_sink(l->ep.account, &s->sink);
-    free(s);
+    loop_defer(l->host->loop, free, s);
 }
 
 static bool loop_found(struct leaf *l)
 {
     char text[256];
-    snprintf(text, sizeof text, "Loop detected for leafnode account=\"%s\". Delaying attempt to reconnect for 30s",
+    snprintf(text, sizeof text,
+             "Loop detected for leafnode account=\"%s\". Delaying attempt to reconnect for 30s",
              l->ep.account->name);
     log_error("lid:%llu - %s", (unsigned long long)l->ep.id, text);
     leaf_refuse(l, text, LEAF_LONG_DELAY);
     return false;
 }
 
-/* When we are the hub of a link that we dialled, a literal that the leaf may not receive is a violation. */
+/* When we are the hub of a link that we dialled, a literal that the leaf may not receive is a
+ * violation. */
 static bool may_want(struct leaf *l, struct slice subject)
 {
-    if (l->ep.spoke || subject_has_wildcard(subject) || is_lds(subject) || leaf_list_passes(&l->out, subject))
+    if (l->ep.spoke || subject_has_wildcard(subject) || is_lds(subject) ||
+        slice_starts(subject, SLICE("_GR_.")) || leaf_list_passes(&l->out, subject))
         return true;
     char text[320];
-    snprintf(text, sizeof text, "Permissions Violation for Subscription to \"%.*s\"", SLICE_FMT(subject));
+    snprintf(text, sizeof text, "Permissions Violation for Subscription to \"%.*s\"",
+             SLICE_FMT(subject));
     leaf_refuse(l, text, LEAF_LONG_DELAY);
     return false;
 }
@@ -300,7 +342,8 @@ static bool hear_del(struct leaf *l, const struct op *op)
 
 /* --- messages in ----------------------------------------------------------------------------- */
 
-/* "$JS.ACK.S.C.1.2.3.4.5@orders.new": the '@' after the 8th dot parts the ack reply from the message's own subject. */
+/* "$JS.ACK.S.C.1.2.3.4.5@orders.new": the '@' after the 8th dot parts the ack reply from the
+ * message's own subject. */
 static size_t ack_split(struct slice reply)
 {
     if (!slice_starts(reply, SLICE("$JS.ACK.")))
@@ -310,50 +353,55 @@ static size_t ack_split(struct slice reply)
         if (reply.p[i] == '.')
             dots++;
         else if (reply.p[i] == '@' && dots >= 8)
-            return i;
+            return i + 1 < reply.n ? i : reply.n;
     }
     return reply.n;
 }
 
+/* Checked by the subject on the wire. As a hub we close on a violation, as a spoke we let it drop.
+ */
 static bool may_say(struct leaf *l, struct slice subject)
 {
-    if (leaf_list_passes(&l->in, subject) || slice_starts(subject, SLICE("_R_.")) ||
-        slice_starts(subject, SLICE("$JS.ACK.")))
+    if (leaf_list_passes(l->ep.spoke ? &l->in : &l->said, subject) ||
+        slice_starts(subject, SLICE("_R_.")) || slice_starts(subject, SLICE("$JS.ACK.")))
         return true;
-    if (!l->ep.spoke) {
-        char text[320];
-        snprintf(text, sizeof text, "Permissions Violation for Publish to \"%.*s\"", SLICE_FMT(subject));
-        leaf_refuse(l, text, LEAF_LONG_DELAY);
-    }
+    if (l->ep.spoke)
+        return slice_starts(subject, SLICE("_GR_.")); /* an answer by way of the hub's gateways */
+    char text[320];
+    snprintf(text, sizeof text, "Permissions Violation for Publish to \"%.*s\"",
+             SLICE_FMT(subject));
+    leaf_refuse(l, text, LEAF_LONG_DELAY);
     return false;
 }
 
 static bool hear_msg(struct leaf *l, const struct op *op)
 {
-    struct account *a = l->ep.account;
     size_t bytes = op->hdr.n + op->payload.n;
     l->in_msgs++;
     l->in_bytes += bytes;
-    a->in_msgs++;
-    a->in_bytes += bytes;
+    ++*l->host->in_msgs;
+    *l->host->in_bytes += bytes;
     if (!may_say(l, op->subject))
         return l->state == LEAF_UP;
-    struct slice groups[GROUPS_MAX];
-    struct op copy = *op;
-    if (copy.ngroups > GROUPS_MAX)
-        copy.ngroups = GROUPS_MAX;
-    parse_groups(&copy, groups);
-    struct msg_view m = {.subject = op->subject, .reply = op->reply, .hdr = op->hdr, .payload = op->payload};
+    struct slice few[GROUPS_FEW], *groups = few;
+    if (op->ngroups > GROUPS_FEW)
+        groups = xcalloc(op->ngroups, sizeof *groups);
+    parse_groups(op, groups);
+    struct msg_view m = {
+        .subject = op->subject, .reply = op->reply, .hdr = op->hdr, .payload = op->payload};
     size_t at = ack_split(op->reply);
     if (at < op->reply.n) {
         m.via = op->subject;
         m.subject = slice_skip(op->reply, at + 1);
         m.reply = slice_head(op->reply, at);
     }
-    struct route_in in = {.from = &l->ep, .from_link = true, .groups = groups, .ngroups = copy.ngroups};
+    struct route_in in = {
+        .from = &l->ep, .from_link = true, .groups = groups, .ngroups = op->ngroups};
     struct route_out out;
-    router_publish(a, &in, &m, &out);
+    router_publish(l->ep.account, &in, &m, &out);
     msg_view_done(&m);
+    if (groups != few)
+        free(groups);
     return l->state == LEAF_UP;
 }
 
@@ -386,25 +434,31 @@ static void tell_mappings(struct leaf *l)
     buf_release(&source);
 }
 
+void leaf_words_init(struct leaf *l)
+{
+    turn_post_init(&l->flush, on_flush, l);
+    turn_post_init(&l->overfull, on_overfull, l);
+    list_init(&l->watch.link);
+}
+
 void leaf_words_start(struct leaf *l)
 {
     struct account *a = l->ep.account;
     char peer[128];
     l->ep.cluster = slice_cstr(l->peer_cluster);
     l->ep.deliver_link = deliver;
-    l->pings_out = 0;
     l->rested = false;
-    turn_post_init(&l->flush, on_flush, l);
     if (!a->lds[0]) {
         char uid[UID_LEN + 1];
         uid_make(uid);
         snprintf(a->lds, sizeof a->lds, "$LDS.%s", uid);
     }
-    snprintf(peer, sizeof peer, "%s:%u - lid:%llu", l->ip, l->at.port, (unsigned long long)l->ep.id);
+    snprintf(peer, sizeof peer, "%s:%u - lid:%llu", l->ip, l->at.port,
+             (unsigned long long)l->ep.id);
     log_info("%s - Leafnode connection created for account: %s", peer, a->name);
     if (l->host->jetstream && l->host->domain.n)
-        log_info("%s - JetStream using domains: local \"%.*s\", remote \"%s\"", peer, SLICE_FMT(l->host->domain),
-                 l->peer_domain ? l->peer_domain : "");
+        log_info("%s - JetStream using domains: local \"%.*s\", remote \"%s\"", peer,
+                 SLICE_FMT(l->host->domain), l->peer_domain ? l->peer_domain : "");
     a->leafs++;
     leaf_interest_change(&l->told, slice_cstr(a->lds), (struct slice){0}, 1);
     tell_mappings(l);
@@ -420,6 +474,7 @@ void leaf_words_stop(struct leaf *l)
     struct account *a = l->ep.account;
     const struct turn *t = loop_turn(l->host->loop);
     t->unpost(t->loop, &l->flush);
+    t->unpost(t->loop, &l->overfull);
     account_unwatch_interest(&l->watch);
     leaf_interest_reset(&l->told);
     size_t pos = 0;
@@ -434,7 +489,8 @@ void leaf_words_stop(struct leaf *l)
     }
 }
 
-void leaf_each_interest(const struct leaf *l, void (*fn)(void *arg, const struct sink *s), void *arg)
+void leaf_each_interest(const struct leaf *l, void (*fn)(void *arg, const struct sink *s),
+                        void *arg)
 {
     size_t pos = 0;
     for (struct leaf_sink *s; (s = htab_next(&l->heard, &pos)) != NULL;)

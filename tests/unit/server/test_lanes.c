@@ -1,0 +1,137 @@
+/* What waits for a link: order, limits, memory.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "server/lanes.h"
+
+static bool put(struct lanes *l, enum lane lane, const char *text)
+{
+    size_t half = strlen(text) / 2;
+    struct slice pieces[] = {slice_of(text, half), {0}, slice_cstr(text + half)};
+    return lanes_put(l, lane, pieces, ARRAY_LEN(pieces));
+}
+
+static void expect_next(struct lanes *l, enum lane lane, const char *text)
+{
+    enum lane at;
+    struct slice message;
+    assert_true(lanes_peek(l, &at, &message));
+    assert_int_equal(at, lane);
+    assert_true(slice_is(message, text));
+    lanes_take(l, at);
+}
+
+static void live_goes_before_backlog_and_each_is_first_in_first_out(void **state)
+{
+    (void)state;
+    struct lanes l;
+    enum lane lane;
+    struct slice message;
+    lanes_init(&l);
+    assert_false(lanes_peek(&l, &lane, &message));
+    assert_true(put(&l, LANE_BACKLOG, "b1"));
+    assert_true(put(&l, LANE_BACKLOG, "b2"));
+    assert_true(put(&l, LANE_LIVE, "l1"));
+    assert_true(put(&l, LANE_LIVE, "l2"));
+    expect_next(&l, LANE_LIVE, "l1");
+    expect_next(&l, LANE_LIVE, "l2");
+    expect_next(&l, LANE_BACKLOG, "b1");
+    assert_true(put(&l, LANE_LIVE, "l3"));
+    expect_next(&l, LANE_LIVE, "l3");
+    expect_next(&l, LANE_BACKLOG, "b2");
+    assert_false(lanes_peek(&l, &lane, &message));
+    lanes_release(&l);
+}
+
+static void the_live_lane_has_a_limit_but_takes_one_message_of_any_size(void **state)
+{
+    (void)state;
+    struct lanes l;
+    char *big = xcalloc(1, LANES_LIVE_MAX + 10);
+    struct slice huge = slice_of(big, LANES_LIVE_MAX + 10), small = SLICE("x");
+    lanes_init(&l);
+    assert_true(lanes_put(&l, LANE_LIVE, &huge, 1));
+    assert_false(lanes_put(&l, LANE_LIVE, &small, 1));
+    assert_true(lanes_put(&l, LANE_BACKLOG, &small, 1));
+    lanes_take(&l, LANE_LIVE);
+    assert_true(lanes_put(&l, LANE_LIVE, &small, 1));
+    lanes_clear(&l);
+    assert_int_equal(lanes_bytes(&l, LANE_LIVE), 0);
+    assert_int_equal(lanes_bytes(&l, LANE_BACKLOG), 0);
+
+    struct slice kb = slice_of(big, 1024);
+    size_t taken = 0;
+    while (lanes_put(&l, LANE_LIVE, &kb, 1))
+        taken++;
+    assert_true(taken > (LANES_LIVE_MAX / 1024) * 98 / 100 && taken <= LANES_LIVE_MAX / 1024);
+    assert_true(lanes_bytes(&l, LANE_LIVE) <= LANES_LIVE_MAX);
+    lanes_release(&l);
+    free(big);
+}
+
+static void a_backlog_of_256_kib_asks_the_store_to_rest(void **state)
+{
+    (void)state;
+    struct lanes l;
+    char kb[1024] = {0};
+    struct slice piece = slice_of(kb, sizeof kb);
+    lanes_init(&l);
+    while (!lanes_backlog_full(&l))
+        assert_true(lanes_put(&l, LANE_BACKLOG, &piece, 1));
+    assert_true(lanes_bytes(&l, LANE_BACKLOG) >= LANES_BACKLOG_REST);
+    assert_true(lanes_bytes(&l, LANE_BACKLOG) < LANES_BACKLOG_REST + 2048);
+    lanes_take(&l, LANE_BACKLOG);
+    assert_false(lanes_backlog_full(&l));
+    lanes_release(&l);
+}
+
+/* Against two plain arrays. */
+static void random_puts_and_takes_agree_with_a_model(void **state)
+{
+    (void)state;
+    enum { MAX = 4096 };
+    static char *model[LANE_COUNT][MAX];
+    size_t head[LANE_COUNT] = {0}, tail[LANE_COUNT] = {0};
+    struct lanes l;
+    srand(7);
+    lanes_init(&l);
+    for (int i = 0; i < 20000; i++) {
+        enum lane lane = rand() % 3 ? LANE_BACKLOG : LANE_LIVE;
+        if (rand() % 2 && tail[lane] < MAX) {
+            char text[64];
+            snprintf(text, sizeof text, "%d:%.*s", i, rand() % 40,
+                     "........................................");
+            assert_true(put(&l, lane, text));
+            model[lane][tail[lane]++] = xstrdup(text);
+            continue;
+        }
+        enum lane expected = head[LANE_LIVE] < tail[LANE_LIVE] ? LANE_LIVE : LANE_BACKLOG;
+        if (head[expected] == tail[expected])
+            continue;
+        expect_next(&l, expected, model[expected][head[expected]]);
+        free(model[expected][head[expected]++]);
+        assert_int_equal(l.msgs[expected], tail[expected] - head[expected]);
+    }
+    for (int lane = 0; lane < LANE_COUNT; lane++)
+        while (head[lane] < tail[lane])
+            free(model[lane][head[lane]++]);
+    lanes_release(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(live_goes_before_backlog_and_each_is_first_in_first_out),
+        cmocka_unit_test(the_live_lane_has_a_limit_but_takes_one_message_of_any_size),
+        cmocka_unit_test(a_backlog_of_256_kib_asks_the_store_to_rest),
+        cmocka_unit_test(random_puts_and_takes_agree_with_a_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
