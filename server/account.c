@@ -34,6 +34,7 @@ static void account_free(struct account *a)
     sublist_free(a->subs);
     buf_release(&a->renamed);
     free((char *)a->domain.p);
+    free((char *)a->hub_domain.p);
     free(a->name);
     free(a);
 }
@@ -91,14 +92,23 @@ void account_set_domain(struct account *a, struct slice domain)
     a->generation++;
 }
 
+void account_set_hub_domain(struct account *a, struct slice domain)
+{
+    free((char *)a->hub_domain.p);
+    a->hub_domain = domain.n ? (struct slice){slice_dup(domain), domain.n} : (struct slice){0};
+    a->generation++;
+}
+
 struct slice account_rename(struct account *a, struct slice subject)
 {
-    if (a->domain.n == 0 || !slice_starts(subject, SLICE("$JS.")))
+    if ((a->domain.n == 0 && a->hub_domain.n == 0) || subject.n == 0 || subject.p[0] != '$')
         return subject;
     buf_clear(&a->renamed);
-    if (!domain_to_local(a->domain, a->system, subject, &a->renamed))
-        return subject;
-    return buf_slice(&a->renamed);
+    if (a->domain.n && domain_to_local(a->domain, a->system, subject, &a->renamed))
+        return buf_slice(&a->renamed);
+    if (a->hub_domain.n && domain_to_remote(a->hub_domain, subject, &a->renamed))
+        return buf_slice(&a->renamed);
+    return subject;
 }
 
 /* --- sinks and watchers --------------------------------------------------------------------------

@@ -41,6 +41,7 @@ struct account {
     struct list subject_watchers;  /* struct subject_watch */
     struct list endpoints;    /* who is connected; members are clients' and links' own list nodes */
     struct slice domain;      /* JetStream domain that is mapped in this account; empty: none */
+    struct slice hub_domain;  /* the domain that plain $JS.API stands for here; empty: ours */
     bool system;              /* this is $SYS (or the configured system_account) */
     bool jetstream;           /* JetStream is enabled for it */
     struct jsapi_account *js; /* NULL without JetStream */
@@ -65,6 +66,8 @@ struct account *account_find(struct accounts *as, struct slice name);
 struct account *accounts_next(struct accounts *as, struct account *after); /* NULL: the first */
 /* Copies; empty: none. */
 void account_set_domain(struct account *a, struct slice domain);
+/* default_js_domain: plain $JS.API here means the API of this domain. Copies; empty: none. */
+void account_set_hub_domain(struct account *a, struct slice domain);
 
 /* The rename in front of everything that clients and links say in this account (JetStream domain):
  * the subject it is served as, borrowed until the next call, or the subject itself. */

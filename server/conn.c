@@ -31,7 +31,9 @@
 #include <errno.h>
 #include <malloc.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -490,6 +492,20 @@ int64_t conn_last_read(const struct conn *c)
 int64_t conn_last_write(const struct conn *c)
 {
     return c->last_write;
+}
+
+void conn_in_flight(const struct conn *c, uint64_t *acked, uint64_t *unacked)
+{
+    struct tcp_info info = {0};
+    socklen_t n = sizeof info;
+    int queued = 0;
+    *acked = c->out_bytes;
+    *unacked = 0;
+    if (c->fd < 0 || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
+        return; /* gone, or no TCP: what the kernel took has arrived */
+    *acked = info.tcpi_bytes_acked;
+    if (ioctl(c->fd, SIOCOUTQ, &queued) == 0 && queued > 0)
+        *unacked = (uint64_t)queued;
 }
 
 struct slice conn_peer_cert(const struct conn *c)

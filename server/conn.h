@@ -134,6 +134,9 @@ struct conn_info {
 void conn_info(const struct conn *c, struct conn_info *out);
 int64_t conn_last_read(const struct conn *c);  /* mono ns when bytes last arrived */
 int64_t conn_last_write(const struct conn *c); /* mono ns when the kernel last took bytes */
+/* Bytes of ours that the peer's kernel has acknowledged since the connection began, and those in
+ * our kernel that it has not. */
+void conn_in_flight(const struct conn *c, uint64_t *acked, uint64_t *unacked);
 /* After so long without being able to send anything: GONE with CONN_WRITE_TIMEOUT. 0: never. */
 void conn_write_deadline(struct conn *c, int64_t ns);
 /* The peer's certificate, DER, of a verified TLS connection; empty otherwise. */

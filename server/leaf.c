@@ -4,8 +4,8 @@
  *
  *     DOWN --> RESOLVING --> DIALING --> GREETING --> SECURING --> JOINING --> UP
  *      ^           |            |            |  \________________^   |          |
- *      +-----------+------------+------------+-----------+-----------+----------+   any loss, any
- * time-out
+ *      +-----------+------------+------------+-----------+-----------+----------+
+ *                                                          any loss, any time-out
  *
  *   DOWN       nothing is open; the retry timer is armed
  *   RESOLVING  the helper thread asks for the address of a name
@@ -18,13 +18,16 @@
  * What always holds
  *   (1) Only leaf_enter() writes the state.
  *   (2) l->conn is NULL in DOWN and RESOLVING, and only there (and in DIALING until the call to
- * dial returned). (3) l->told and l->heard are empty in every state but UP. (4) There is no giving
- * up and no exponential growth: reconnect time, a jitter after failed dials, and 30 s where the two
- * sides can't agree (reference/leafnode-protocol.md 2.14, 2.15).
+ *       dial returned).
+ *   (3) l->told and l->heard are empty in every state but UP.
+ *   (4) There is no giving up and no exponential growth: reconnect time, a jitter after failed
+ *       dials, and 30 s where the two sides can't agree
+ * (reference/leafnode-protocol.md 2.14, 2.15).
  *
  * Liveness: a PING every ping_interval; more than ping_max unanswered ones end the link, but not
  * while bytes move in either direction: on a thin, full link the PONG may be minutes away and
- * everything is fine.
+ * everything is fine. So with the write deadline: while something waits, bytes must move, but they
+ * may be few.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/leaf.h"
@@ -111,6 +114,7 @@ static void enter_down(struct leaf *l)
         conn_close(l->conn, true);
         l->conn = NULL;
     }
+    turn_unset(loop_turn(l->host->loop), &l->stuck);
     lanes_clear(&l->lanes);
     forget_permissions(l);
 }
@@ -182,6 +186,16 @@ void leaf_fail(struct leaf *l, const char *why, int64_t delay_ns)
         arm_retry(l, !joined);
 }
 
+void leaf_slow(struct leaf *l, const char *which)
+{
+    char peer[320], why[64];
+    l->cfg->account->slow_consumers++;
+    ++*l->host->slow_consumers;
+    log_info("%s - Slow Consumer Detected: %s Exceeded", peer_text(l, peer, sizeof peer), which);
+    snprintf(why, sizeof why, "Slow Consumer (%s)", which);
+    leaf_fail(l, why, 0);
+}
+
 void leaf_refuse(struct leaf *l, const char *text, int64_t delay_ns)
 {
     if (l->conn) {
@@ -214,7 +228,6 @@ static void dial_ip(struct leaf *l, const char *ip)
     }
     conn_notsent_lowat(l->conn, FEED_BELOW);
     conn_low_water(l->conn, FEED_BELOW / 2);
-    conn_write_deadline(l->conn, or_default(l->cfg->write_deadline_ns, 10 * NS_PER_S));
 }
 
 /* On the helper thread: one of the addresses, picked at random. */
@@ -492,14 +505,23 @@ static void say_ping(struct leaf *l)
         l->ping_sent = clock_mono();
 }
 
+/* Have bytes moved since the last look? Received ones, or ours that the peer's kernel took while
+ * more of them wait: a PING may be among those. */
+static bool has_moved(const struct leaf *l, struct leaf_moved *seen)
+{
+    uint64_t unacked;
+    struct leaf_moved now = {.read = conn_last_read(l->conn)};
+    conn_in_flight(l->conn, &now.acked, &unacked);
+    bool moved =
+        now.read != seen->read || (now.acked != seen->acked && unacked + conn_pending(l->conn) > 0);
+    *seen = now;
+    return moved;
+}
+
 static void on_ping_timer(struct leaf *l)
 {
-    int64_t read = conn_last_read(l->conn), written = conn_last_write(l->conn);
-    bool moved = read != l->seen_read || (written != l->seen_write && conn_pending(l->conn) > 0);
-    l->seen_read = read;
-    l->seen_write = written;
     int max = l->cfg->ping_max > 0 ? l->cfg->ping_max : 2;
-    if (moved)
+    if (has_moved(l, &l->ping_seen))
         l->pings_out = 0;
     if (l->pings_out >= max + 1) {
         ++*l->host->stale_connections;
@@ -508,6 +530,35 @@ static void on_ping_timer(struct leaf *l)
     }
     say_ping(l);
     conn_timeout(l->conn, or_default(l->cfg->ping_interval_ns, 120 * NS_PER_S));
+}
+
+static int64_t write_deadline(const struct leaf *l)
+{
+    return or_default(l->cfg->write_deadline_ns, 10 * NS_PER_S);
+}
+
+static void on_stuck_timer(void *arg)
+{
+    struct leaf *l = arg;
+    int64_t now = clock_mono();
+    if (l->state != LEAF_UP || leaf_words_nothing_waits(l))
+        return;
+    if (has_moved(l, &l->stuck_seen))
+        l->stuck_since = now;
+    if (now - l->stuck_since >= write_deadline(l)) {
+        leaf_slow(l, "Write Deadline");
+        return;
+    }
+    turn_set(loop_turn(l->host->loop), &l->stuck, now + write_deadline(l) / 4);
+}
+
+void leaf_watch_progress(struct leaf *l)
+{
+    if (turn_timer_is_set(&l->stuck))
+        return;
+    has_moved(l, &l->stuck_seen);
+    l->stuck_since = clock_mono();
+    turn_set(loop_turn(l->host->loop), &l->stuck, l->stuck_since + write_deadline(l) / 4);
 }
 
 /* --- what is heard --------------------------------------------------------------------------- */
@@ -709,6 +760,7 @@ int leaf_open(const struct leaf_host *host, const struct leaf_config *cfg, struc
     leaf_interest_init(&l->told);
     htab_init(&l->heard);
     turn_timer_init(&l->retry, dial, l);
+    turn_timer_init(&l->stuck, on_stuck_timer, l);
     turn_set(loop_turn(host->loop), &l->retry, clock_mono());
     leaf_words_init(l);
     remember_tls_name(l);

@@ -22,6 +22,11 @@ enum leaf_state {
     LEAF_UP
 };
 
+struct leaf_moved {
+    int64_t read;   /* conn_last_read() */
+    uint64_t acked; /* of conn_in_flight() */
+};
+
 struct leaf {
     const struct leaf_host *host;
     const struct leaf_config *cfg;
@@ -57,10 +62,12 @@ struct leaf {
     bool rested;               /* a JetStream consumer was told to rest */
     struct turn_post overfull; /* the live lane is: ends the link when no delivery is under way */
 
-    int pings_out;                 /* unanswered */
-    int64_t ping_sent, rtt_ns;     /* mono; the last measured */
-    int64_t seen_read, seen_write; /* bytes had moved until then, at the last look */
-    bool first_ping_done;
+    int pings_out;             /* unanswered */
+    int64_t ping_sent, rtt_ns; /* mono; the last measured */
+    struct leaf_moved ping_seen,
+        stuck_seen;          /* at the last look for PINGs, for the write deadline */
+    struct turn_timer stuck; /* set while something waits in a lane */
+    int64_t stuck_since;     /* mono: bytes moved last */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, dropped_too_big;
 };
 
@@ -69,6 +76,10 @@ struct leaf {
 void leaf_fail(struct leaf *l, const char *why, int64_t delay_ns);
 /* The same after telling the peer "-ERR 'text'". */
 void leaf_refuse(struct leaf *l, const char *text, int64_t delay_ns);
+/* Something waits in a lane: from now on the write deadline counts. */
+void leaf_watch_progress(struct leaf *l);
+/* The link can't keep up: says so, counts it, fails. */
+void leaf_slow(struct leaf *l, const char *which);
 #define LEAF_LONG_DELAY                                                                            \
     (30 * NS_PER_S) /* a loop, the same cluster name, a permission violation of a hub that dials   \
                      */
@@ -81,6 +92,7 @@ void leaf_words_start(struct leaf *l);
 void leaf_words_stop(struct leaf *l);
 /* LS+ LS- LMSG HMSG. Returns false when the link is over. */
 bool leaf_words_hear(struct leaf *l, const struct op *op);
+bool leaf_words_nothing_waits(const struct leaf *l);
 /* The connection has room: sends what waits. */
 void leaf_words_feed(struct leaf *l);
 

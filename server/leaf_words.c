@@ -145,7 +145,7 @@ static void write_pieces(struct conn *c, const struct slice *pieces, size_t n)
     }
 }
 
-static bool nothing_waits(const struct leaf *l)
+bool leaf_words_nothing_waits(const struct leaf *l)
 {
     return lanes_bytes(&l->lanes, LANE_LIVE) == 0 && lanes_bytes(&l->lanes, LANE_BACKLOG) == 0;
 }
@@ -165,7 +165,8 @@ static void count_out(struct leaf *l, size_t bytes)
 static enum sink_result send_or_queue(struct leaf *l, enum lane lane, const struct slice *pieces,
                                       size_t n)
 {
-    bool ahead = lane == LANE_LIVE ? lanes_bytes(&l->lanes, LANE_LIVE) == 0 : nothing_waits(l);
+    bool ahead =
+        lane == LANE_LIVE ? lanes_bytes(&l->lanes, LANE_LIVE) == 0 : leaf_words_nothing_waits(l);
     if (ahead && conn_pending(l->conn) < FEED_BELOW) {
         write_pieces(l->conn, pieces, n);
         if (conn_pending(l->conn) >= FEED_BELOW)
@@ -176,6 +177,7 @@ static enum sink_result send_or_queue(struct leaf *l, enum lane lane, const stru
         turn_post_now(loop_turn(l->host->loop), &l->overfull);
         return SINK_REFUSED;
     }
+    leaf_watch_progress(l);
     if (lane == LANE_BACKLOG && lanes_backlog_full(&l->lanes)) {
         l->rested = true;
         return SINK_TAKEN_REST;
@@ -212,13 +214,8 @@ static enum sink_result deliver(struct endpoint *ep, struct msg_view *m, const s
 static void on_overfull(void *arg)
 {
     struct leaf *l = arg;
-    if (l->state != LEAF_UP)
-        return;
-    l->ep.account->slow_consumers++;
-    ++*l->host->slow_consumers;
-    log_info("lid:%llu - Slow Consumer Detected: MaxPending of %u Exceeded",
-             (unsigned long long)l->ep.id, LANES_LIVE_MAX);
-    leaf_fail(l, "Slow Consumer (Pending Bytes)", 0);
+    if (l->state == LEAF_UP)
+        leaf_slow(l, "Pending Bytes");
 }
 
 void leaf_words_feed(struct leaf *l)

@@ -18,6 +18,7 @@
 struct links {
     struct server *srv;
     struct leaf_host host;
+    struct leaf_config *configs; /* one per link: links keep what they are given */
     struct tls_context
         *roots; /* for hubs that ask for TLS where the remote has no tls block; NULL until then */
     struct tls_context **blocks; /* one per link, NULL without a tls block */
@@ -119,12 +120,37 @@ static void drained(void *arg)
 /* --- open and close
  * ------------------------------------------------------------------------------------------ */
 
-static bool domain_is_empty(const struct options *o, const char *account)
+/* default_js_domain of an account; NULL: none. */
+static const char *default_domain(const struct options *o, const char *account)
 {
     for (size_t i = 0; i < o->njs_domains; i++)
         if (strcmp(o->js_domains[i].key, account) == 0)
-            return o->js_domains[i].value[0] == 0;
-    return false;
+            return o->js_domains[i].value;
+    return NULL;
+}
+
+/* Mapped to "": no denies, no second names. On the system account one such account is enough. */
+static bool domain_is_empty(const struct options *o, const struct account *a)
+{
+    const char *domain = default_domain(o, a->name);
+
+    for (size_t i = 0; a->system && i < o->njs_domains; i++)
+        if (o->js_domains[i].value[0] == 0)
+            return true;
+    return domain && domain[0] == 0;
+}
+
+/* The second names of JetStream's API in the account of a link: our own domain's, if we have one,
+ * and for an account without JetStream the plain ones, if they stand for a hub's. */
+static void set_domains(struct server *srv, const struct leaf_config *cfg)
+{
+    struct account *a = cfg->account;
+    const char *domain = default_domain(srv->opt, a->name);
+
+    if (!cfg->default_domain_is_empty || a->system)
+        account_set_domain(a, srv->domain);
+    if (domain && domain[0] && !a->jetstream && !a->system)
+        account_set_hub_domain(a, slice_cstr(domain));
 }
 
 static int open_one(struct links *ls, const struct remote_options *r)
@@ -132,13 +158,19 @@ static int open_one(struct links *ls, const struct remote_options *r)
     struct server *srv = ls->srv;
     const struct options *o = srv->opt;
     size_t i = srv->nleafs;
-    struct leaf_config cfg = {
-        .account = account_get(srv->accounts, slice_cstr(r->account)),
+    struct account *a = account_get(srv->accounts, slice_cstr(r->account));
+    struct leaf_config *cfg = &ls->configs[i];
+    char *why = NULL;
+    int err;
+
+    *cfg = (struct leaf_config){
+        .account = a,
         .urls = r->urls.at,
         .nurls = r->urls.n,
         .no_randomize = r->no_randomize,
         .ignore_discovered = r->ignore_discovered_servers,
         .hub = r->hub,
+        .isolate = r->isolate || o->leaf.isolate,
         .isolate_request = r->request_isolation,
         .credentials = r->credentials,
         .nkey = r->nkey,
@@ -153,10 +185,7 @@ static int open_one(struct links *ls, const struct remote_options *r)
         .ping_max = (int)o->ping_max,
         .write_deadline_ns =
             o->leaf.write_deadline_ns ? o->leaf.write_deadline_ns : o->write_deadline_ns,
-        .default_domain_is_empty = domain_is_empty(o, r->account)};
-    char *why = NULL;
-    int err;
-
+        .default_domain_is_empty = domain_is_empty(o, a)};
     if (r->tls) {
         err = links_tls(r->tls, false, &ls->blocks[i], &why);
         if (err) {
@@ -164,10 +193,11 @@ static int open_one(struct links *ls, const struct remote_options *r)
             free(why);
             return err;
         }
-        cfg.tls = ls->blocks[i];
-        cfg.tls_timeout_ns = r->tls->timeout_ns;
+        cfg->tls = ls->blocks[i];
+        cfg->tls_timeout_ns = r->tls->timeout_ns;
     }
-    err = leaf_open(&ls->host, &cfg, &srv->leafs[i]);
+    set_domains(srv, cfg);
+    err = leaf_open(&ls->host, cfg, &srv->leafs[i]);
     if (err)
         log_fatal("leafnode remote: %s", err_text(err));
     else
@@ -186,16 +216,23 @@ int links_open(struct server *srv)
     ls = xcalloc(1, sizeof *ls);
     ls->srv = srv;
     ls->blocks = xcalloc(o->nremotes, sizeof *ls->blocks);
+    ls->configs = xcalloc(o->nremotes, sizeof *ls->configs);
     ls->host = (struct leaf_host){.loop = srv->loop,
                                   .arg = ls,
                                   .version = SLICE(SERVER_COMPAT),
                                   .server_id = slice_cstr(srv->id),
                                   .server_name = slice_cstr(srv->name),
-                                  .cluster = slice_cstr(srv->name),
+                                  .cluster = slice_cstr(srv->opt->server_name),
                                   .domain = srv->domain,
                                   .jetstream = srv->js != NULL,
                                   .system_account = srv->system != NULL,
                                   .max_payload = srv->opt->max_payload,
+                                  .in_msgs = &srv->in_msgs,
+                                  .in_bytes = &srv->in_bytes,
+                                  .out_msgs = &srv->out_msgs,
+                                  .out_bytes = &srv->out_bytes,
+                                  .slow_consumers = &srv->slow_consumers,
+                                  .stale_connections = &srv->stale_connections,
                                   .next_id = next_id,
                                   .default_tls = default_tls,
                                   .up = up,
@@ -226,6 +263,7 @@ void links_free(struct server *srv)
         tls_context_unref(ls->blocks[i]);
     tls_context_unref(ls->roots);
     free(ls->blocks);
+    free(ls->configs);
     free(srv->leafs);
     free(ls);
     srv->links = NULL;

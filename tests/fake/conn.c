@@ -544,6 +544,12 @@ int64_t conn_last_read(const struct conn *c)
     return c->last_read;
 }
 
+void conn_in_flight(const struct conn *c, uint64_t *acked, uint64_t *unacked)
+{
+    *acked = c->out_bytes;
+    *unacked = 0;
+}
+
 int64_t conn_last_write(const struct conn *c)
 {
     return c->last_write;
