@@ -390,6 +390,16 @@ void pending_skip(struct pending *p, uint64_t sseq)
     pending_log(p, PLOG_SKIP, sseq);
 }
 
+void pending_raise(struct pending *p, uint64_t sseq)
+{
+    pending_gone_range(p, 0, sseq);
+    if (sseq > p->delivered.stream)
+        p->delivered.stream = sseq;
+    if (!p->live)
+        p->floor = p->delivered;
+    pending_log_whole(p);
+}
+
 uint64_t pending_deliver(struct pending *p, uint64_t sseq, int64_t now)
 {
     ASSERT(sseq > p->delivered.stream);

@@ -96,6 +96,9 @@ void pending_reset(struct pending *p, uint64_t stream);
 
 /* Nothing matched up to sseq: remembers that it was considered. */
 void pending_skip(struct pending *p, uint64_t sseq);
+/* Everything up to sseq is gone or of no interest: what was pending there is dropped, the position
+ * moves up. */
+void pending_raise(struct pending *p, uint64_t sseq);
 /* The first delivery of sseq, which is above everything considered so far. Returns its consumer
  * sequence. */
 uint64_t pending_deliver(struct pending *p, uint64_t sseq, int64_t now);

@@ -1,0 +1,225 @@
+/* jsapi/consumer.h -- inside: one consumer, and the set of a stream's consumers
+ *
+ *     MAKING ──► LIVE ──────► GONE        MAKING    the store was asked; what it will deliver is
+ * being counted │        ▲  │         ▲          LIVE      subscriptions stand, messages flow │ │
+ * └─────────┤          AWAITING  restarted as the source of somebody's copy: silent but for └──►
+ * AWAITING ────────┘                    heartbeats that provoke a CREATE or RESET (push.c) GONE
+ * deleted or closed; freed when nobody holds it any more
+ *
+ * Files: consumer.c life and timer; consumers.c the set and the stream's news; delivery.c the pump;
+ * pull.c waiting requests; push.c heartbeats, flow control; ack.c acknowledgements; retention.c
+ * what acks do to the stream; consumer_*.c the verbs.
+ *
+ * What always holds
+ *   (1) only consumer_enter() writes the state.
+ *   (2) pend.delivered.stream + 1 is the next stream sequence to look at.
+ *   (3) a consumer is in set->ready (the pump will visit it), in set->hungry (it waits for a new
+ * message), or in neither (it waits for room, a request, interest, an ack, a time). (4) store
+ * callbacks that carry a consumer hold it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef JSAPI_CONSUMER_H
+#define JSAPI_CONSUMER_H
+
+#include "base/list.h"
+#include "jsapi/consumer_config.h"
+#include "jsapi/consumers.h"
+#include "jsapi/filter_index.h"
+#include "jsapi/pending.h"
+#include "jsapi/stream.h"
+
+struct request;
+struct pull_request;
+
+enum consumer_state { CONSUMER_MAKING, CONSUMER_LIVE, CONSUMER_AWAITING, CONSUMER_GONE };
+enum consumer_place { PLACE_IDLE, PLACE_READY, PLACE_HUNGRY };
+#define CONSUMER_SUBS_MAX 5
+
+struct js_consumer {
+    struct consumers *set;       /* NULL once GONE */
+    struct js_stream *stream;    /* good while set is */
+    struct jsapi_account *acc;   /* held */
+    struct slice name;           /* owned */
+    struct consumer_config *cfg; /* owned; replaced whole at an update */
+    int64_t created;
+    enum consumer_state state;
+    size_t holds;
+    struct cursor *cursor; /* the store's; NULL: nothing on disk */
+    struct pending pend;   /* the progress */
+    bool recovered;        /* it was there before this process */
+    bool stored;           /* MAKING: the store has it */
+    bool changing;         /* an update is on its way to the disk */
+
+    struct list link;   /* set->ready or set->hungry (the latter only when unfiltered) */
+    struct list holder; /* set->holders while something is pending or given up; leaves lazily */
+    uint64_t seen, gone_seen;  /* the newest stored, the latest removed message it was told of */
+    enum consumer_place place; /* which of them */
+    bool rests;                /* its receiver has enough: until consumers_drained() */
+
+    struct jsapi_sub *subs[CONSUMER_SUBS_MAX];
+    size_t n_subs;
+    struct jsapi_watch *watch; /* push: of the deliver subject */
+    bool bound;                /* push: somebody listens there */
+    char *prefix, *prefix_v2;  /* owned: "$JS.ACK.S.C." and "$JS.ACK.<domain>.<hash>.S.C." */
+    size_t prefix_n, prefix_v2_n;
+
+    /* how many are left to deliver; unfiltered ones ask the store by position */
+    enum { INDEXED_NOT, INDEXED_ALL, INDEXED_FILTERS } indexed; /* how the set knows it */
+    bool filtered;                                              /* counts for itself */
+    bool counted;                                               /* num_pending is right */
+    bool count_spoiled; /* a message it may have counted went away meanwhile */
+    unsigned count_tries;
+    uint64_t num_pending;
+    uint64_t
+        count_as_of; /* durable number when the count began: newer ones are counted as they come */
+    uint64_t count_since; /* these */
+    struct store_job *counting;
+    struct list
+        waiters; /* struct consumer_waiter: requests that need the count, or the end of MAKING */
+
+    /* last per subject: the newest of each subject at creation, delivered first */
+    uint64_t *latest; /* owned; the top bit marks those that left the stream */
+    size_t latest_n, latest_at;
+    uint64_t latest_up_to; /* 0: no list (any more) */
+    uint64_t latest_left;  /* of the list, those still to be delivered */
+    bool latest_known;
+    struct store_job *listing;
+
+    struct list waiting; /* pull: struct pull_request, served in turn */
+    uint32_t n_waiting;
+    int64_t fc_window, fc_bytes, fc_asked; /* push: flow control in bytes */
+    char fc_reply[6];                      /* the outstanding id behind fc_prefix; "" none */
+    int64_t sent_at;                       /* push: newest thing said on the deliver subject */
+    uint64_t nudges;                       /* AWAITING: heartbeats sent */
+
+    int64_t not_before;    /* rate limit, replay: no delivery before (monotonic) */
+    int64_t replay_ts;     /* timestamp of the newest replayed message; 0: none yet */
+    uint64_t replay_up_to; /* replay as recorded up to this number */
+    int64_t rate_level;    /* token bucket: bytes it may send at once */
+    int64_t rate_at;       /* when rate_level was right */
+    unsigned sampled;      /* percent carried over, ack sampling */
+
+    bool bad_delta;                     /* reading back: what was stored is damaged from here on */
+    int64_t active_at;                  /* inactivity counts from here */
+    int64_t delivered_wall, acked_wall; /* last_active of info; 0: never */
+    struct turn_timer timer;            /* the earliest of all deadlines */
+};
+
+struct consumer_waiter {
+    struct list link;
+    struct request *r;
+};
+
+struct consumers {
+    struct js_stream *stream;
+    struct js_consumer **at; /* sorted by name */
+    size_t n, cap;
+    struct filter_index index; /* the filters of the filtered */
+    size_t n_unfiltered;
+    struct list ready, hungry;
+    struct job pump;
+    struct list holders; /* consumers with something pending */
+    bool resting;        /* some consumer or request waits for its socket to drain */
+    bool forgotten;      /* between consumers_forget() and consumers_recover() */
+
+    /* retention.c */
+    uint64_t *dead; /* owned: leave the stream at the end of this turn */
+    size_t dead_n, dead_cap;
+    struct turn_post flush;
+    struct job sweep;
+    bool sweeping;
+    uint64_t sweep_at, sweep_to;
+};
+
+/* --- shorthands
+ * ------------------------------------------------------------------------------------ */
+static inline const struct jsapi_host *consumer_host(const struct js_consumer *c)
+{
+    return &c->acc->js->host;
+}
+static inline const struct turn *consumer_turn(const struct js_consumer *c)
+{
+    return c->acc->js->host.turn;
+}
+static inline bool consumer_is_live(const struct js_consumer *c)
+{
+    return c->state == CONSUMER_LIVE;
+}
+
+/* --- life (consumer.c)
+ * -------------------------------------------------------------------------------- */
+/* Takes cfg over (checked, named). The consumer is in the set, MAKING; the requests that wait are
+ * run again when it is LIVE or could not be made. NULL with e filled when the store refuses at
+ * once. */
+struct js_consumer *consumer_make(struct consumers *cs, struct consumer_config *cfg,
+                                  struct js_error *e);
+/* Back from the disk. E_CORRUPT, E_SYNTAX. */
+int consumer_load(struct consumers *cs, struct cursor *cursor) MUST_CHECK;
+void consumer_hold(struct js_consumer *c);
+void consumer_drop(struct js_consumer *c);
+enum consumer_close_why { CLOSE_DELETED, CLOSE_SHUTDOWN, CLOSE_REOPENED };
+/* MAKING ends when the store has it and it is counted: looks whether that is so. */
+void consumer_made(struct js_consumer *c);
+/* GONE: out of the set, silent. The cursor is the caller's business. */
+void consumer_close(struct js_consumer *c, enum consumer_close_why why);
+/* Deletes it, also on disk; done may be NULL. Advisory included. False: done will not be called
+ * (nothing on disk). */
+bool consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg);
+/* Takes cfg over and applies what differs from the old one; not yet on disk. */
+void consumer_apply(struct js_consumer *c, struct consumer_config *cfg);
+/* Starts anew behind `stream` with consumer sequence 1; AWAITING ends. */
+void consumer_restart(struct js_consumer *c, uint64_t stream);
+/* Progress changed: to disk when convenient. */
+static inline void consumer_dirty(struct js_consumer *c)
+{
+    if (c->cursor)
+        store_cursor_dirty(c->cursor);
+}
+/* Something must happen at due. */
+void consumer_due(struct js_consumer *c, int64_t due);
+/* Looks at all deadlines and sets the timer to the earliest. */
+void consumer_rearm(struct js_consumer *c);
+/* Somebody pulled, acked, listened. */
+static inline void consumer_active(struct js_consumer *c, int64_t now)
+{
+    c->active_at = now;
+}
+/* The pump should visit it. */
+void consumer_ready(struct js_consumer *c);
+void consumer_place(struct js_consumer *c, enum consumer_place place);
+bool consumer_paused(const struct js_consumer *c);
+/* Does it want this subject? */
+bool consumer_wants(const struct js_consumer *c, struct slice subject);
+
+/* --- counting (consumer_count.c)
+ * ------------------------------------------------------------------------- */
+/* True when num_pending (and the list of last_per_subject) is known; else it is being counted, and
+ * r, if not NULL, runs again when it is. */
+bool consumer_counted(struct js_consumer *c, struct request *r);
+uint64_t consumer_num_pending(const struct js_consumer *c);
+/* The position moved or the filters changed: what is known of the count is worth nothing. */
+void consumer_recount(struct js_consumer *c);
+void consumer_count_cancel(struct js_consumer *c);
+/* r runs again when the consumer is made and counted, or gone. */
+void consumer_wait(struct js_consumer *c, struct request *r);
+void consumer_wake_waiters(struct js_consumer *c);
+/* News: a message it wants was stored, or one of the stream went away. */
+void consumer_saw_stored(struct js_consumer *c, uint64_t seq);
+void consumer_saw_removed(struct js_consumer *c, uint64_t seq);
+uint64_t consumer_latest_next(struct js_consumer *c); /* 0: the list is done */
+
+/* --- the set (consumers.c)
+ * -------------------------------------------------------------------------------- */
+struct js_consumer *consumers_find(const struct consumers *cs, struct slice name);
+void consumers_insert(struct consumers *cs, struct js_consumer *c);
+void consumers_remove(struct consumers *cs, struct js_consumer *c);
+/* In and out of the filter index, as c->cfg says. */
+void consumers_index(struct consumers *cs, struct js_consumer *c);
+void consumers_unindex(struct consumers *cs, struct js_consumer *c);
+
+/* --- showing (consumer_info.c)
+ * ------------------------------------------------------------------------------ */
+/* The members of a consumer info into the open object. */
+void consumer_write(struct js_consumer *c, struct json_out *j);
+
+#endif

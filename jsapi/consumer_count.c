@@ -1,0 +1,234 @@
+/* jsapi/consumer_count.c -- num_pending, exactly
+ *
+ * A consumer without filters asks the store by position; nothing is kept. One with filters is
+ * counted once, by a job of the store, and from then on follows the news: +1 for each matching
+ * message stored, -1 for each delivered, -1 for each that goes away undelivered. The job counts up
+ * to the durable number at its start (count_as_of); what is stored meanwhile is counted apart. A
+ * message that goes away meanwhile may or may not have been counted: then the job runs again, at
+ * most twice more. Whoever is caught up knows that nothing is left: that mends what was left over.
+ *
+ * After a restart nothing is counted until somebody wants to know: the first delivery or the first
+ * info.
+ *
+ * last_per_subject: the newest number of each subject at creation is a list of its own (`latest`),
+ * delivered first; what is stored after latest_up_to counts as above. SPDX-License-Identifier:
+ * Apache-2.0 */
+#include "jsapi/consumer.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "jsapi/api.h"
+
+#define GONE_BIT    (1ULL << 63) /* in latest[]: left the stream */
+#define COUNT_TRIES 3
+
+/* --- waiting for it
+ * ------------------------------------------------------------------------------------ */
+
+void consumer_wait(struct js_consumer *c, struct request *r)
+{
+    struct consumer_waiter *w = xmalloc(sizeof *w);
+    w->r = r;
+    list_init(&w->link);
+    list_push_back(&c->waiters, &w->link);
+}
+
+void consumer_wake_waiters(struct js_consumer *c)
+{
+    struct list all;
+    list_init(&all);
+    list_splice(&all, &c->waiters);
+    for (struct list *e; (e = list_pop(&all));) {
+        struct consumer_waiter *w = LIST_ENTRY(e, struct consumer_waiter, link);
+        struct request *r = w->r;
+        free(w);
+        r->verb->fn(r);
+    }
+}
+
+void consumer_count_cancel(struct js_consumer *c)
+{
+    if (c->counting)
+        store_job_cancel(c->counting);
+    if (c->listing)
+        store_job_cancel(c->listing);
+    c->counting = c->listing = NULL;
+}
+
+static void known(struct js_consumer *c)
+{
+    consumer_hold(c);
+    if (c->state == CONSUMER_MAKING)
+        consumer_made(c);
+    else
+        consumer_wake_waiters(c);
+    consumer_ready(c);
+    consumer_drop(c);
+}
+
+/* --- counting
+ * -------------------------------------------------------------------------------------------- */
+
+static void start_count(struct js_consumer *c);
+
+static void on_count(void *arg, int err, uint64_t count, uint64_t as_of)
+{
+    struct js_consumer *c = arg;
+    c->counting = NULL;
+    if (!err && (c->count_spoiled || as_of != c->count_as_of) && ++c->count_tries < COUNT_TRIES) {
+        start_count(c);
+        return;
+    }
+    if (err)
+        log_warn("Consumer '%.*s > %.*s': counting failed: %s", SLICE_FMT(c->stream->name),
+                 SLICE_FMT(c->name), err_text(err));
+    c->num_pending = count + (as_of == c->count_as_of ? c->count_since : 0);
+    c->counted = true;
+    c->count_tries = 0;
+    known(c);
+}
+
+static void start_count(struct js_consumer *c)
+{
+    struct store_filter f = consumer_filters(c->cfg);
+    struct stream_state st;
+    uint64_t from = c->pend.delivered.stream + 1;
+    if (from <= c->latest_up_to)
+        from = c->latest_up_to + 1;
+    store_state(c->stream->store, &st);
+    c->count_as_of = st.last_seq;
+    c->count_since = 0;
+    c->count_spoiled = false;
+    int err = store_count(c->stream->store, &f, from, false, on_count, c, &c->counting);
+    if (err) {
+        c->count_tries = COUNT_TRIES;
+        on_count(c, err, 0, c->count_as_of);
+    }
+}
+
+static void on_latest(void *arg, int err, const uint64_t *seqs, size_t n, uint64_t as_of)
+{
+    struct js_consumer *c = arg;
+    bool fresh = c->state == CONSUMER_MAKING;
+    (void)as_of;
+    c->listing = NULL;
+    free(c->latest);
+    c->latest = n ? xmalloc(n * sizeof *c->latest) : NULL;
+    c->latest_n = c->latest_at = 0;
+    for (size_t i = 0; !err && i < n; i++)
+        if (fresh || seqs[i] > c->pend.delivered.stream)
+            c->latest[c->latest_n++] = seqs[i];
+    c->latest_left = c->latest_n;
+    c->latest_known = true;
+    if (fresh && c->latest_n)
+        pending_start_at(&c->pend, c->latest[0]);
+    start_count(c);
+}
+
+static void start_latest(struct js_consumer *c)
+{
+    struct store_filter f = consumer_filters(c->cfg);
+    int err = store_last_seqs(c->stream->store, &f, c->latest_up_to, 0, on_latest, c, &c->listing);
+    if (err)
+        on_latest(c, err, NULL, 0, c->latest_up_to);
+}
+
+bool consumer_counted(struct js_consumer *c, struct request *r)
+{
+    if (!c->filtered || c->counted)
+        return true;
+    if (r)
+        consumer_wait(c, r);
+    if (c->counting || c->listing)
+        return false;
+    if (c->latest_up_to && !c->latest_known)
+        start_latest(c);
+    else
+        start_count(c);
+    return false;
+}
+
+uint64_t consumer_num_pending(const struct js_consumer *c)
+{
+    if (!c->filtered)
+        return c->set ? store_count_from(c->stream->store, c->pend.delivered.stream + 1) : 0;
+    return c->num_pending + c->latest_left;
+}
+
+void consumer_recount(struct js_consumer *c)
+{
+    struct store_filter f = consumer_filters(c->cfg);
+    consumer_count_cancel(c);
+    c->filtered = f.n && !(f.n == 1 && slice_is(f.patterns[0], ">") && !c->latest_up_to);
+    c->counted = c->latest_known = false;
+    c->count_tries = 0;
+    c->num_pending = c->latest_left = 0;
+}
+
+/* --- following the news
+ * ------------------------------------------------------------------------------------- */
+
+void consumer_saw_stored(struct js_consumer *c, uint64_t seq)
+{
+    if (seq <= c->seen)
+        return; /* two of its filters match */
+    c->seen = seq;
+    if (seq > c->count_as_of && seq > c->pend.delivered.stream) {
+        if (c->counted)
+            c->num_pending++;
+        else if (c->counting)
+            c->count_since++;
+    }
+    if (c->place == PLACE_HUNGRY)
+        consumer_ready(c);
+}
+
+static size_t latest_find(const struct js_consumer *c, uint64_t seq)
+{
+    size_t lo = c->latest_at, hi = c->latest_n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if ((c->latest[mid] & ~GONE_BIT) < seq)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+void consumer_saw_removed(struct js_consumer *c, uint64_t seq)
+{
+    if (seq <= c->pend.delivered.stream || seq == c->gone_seen)
+        return;
+    c->gone_seen = seq;
+    if (seq <= c->latest_up_to) {
+        size_t at = latest_find(c, seq);
+        if (at < c->latest_n && c->latest[at] == seq) {
+            c->latest[at] |= GONE_BIT;
+            c->latest_left -= c->latest_left > 0;
+        }
+    } else if (c->counted) {
+        c->num_pending -= c->num_pending > 0;
+    } else if (c->counting && seq > c->count_as_of) {
+        c->count_since -= c->count_since > 0;
+    } else if (c->counting) {
+        c->count_spoiled = true;
+    }
+}
+
+uint64_t consumer_latest_next(struct js_consumer *c)
+{
+    if (!c->latest_up_to)
+        return 0;
+    for (; c->latest_at < c->latest_n; c->latest_at++)
+        if (!(c->latest[c->latest_at] & GONE_BIT))
+            return c->latest[c->latest_at];
+    pending_skip(&c->pend, c->latest_up_to);
+    free(c->latest);
+    c->latest = NULL;
+    c->latest_n = c->latest_at = 0;
+    c->latest_left = c->latest_up_to = 0;
+    consumer_dirty(c);
+    return 0;
+}

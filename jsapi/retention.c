@@ -1,0 +1,165 @@
+/* jsapi/retention.c -- messages that nobody needs any more
+ *
+ * `dead` gathers what acks of this turn free; one store_remove() at its end, so that removals and
+ * the cursors' progress reach the disk in the same commit. When something that several messages
+ * depend on changes (a consumer goes, filters change, limits become interest) a job sweeps the
+ * stream: portions of records, each asked of all consumers. A sweep notes the durable number at its
+ * start; newer messages are not its business. SPDX-License-Identifier: Apache-2.0 */
+#include "jsapi/retention.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+
+#define SWEEP_MSGS  1000
+#define SWEEP_BYTES (1u << 20)
+
+/* --- gathering
+ * ------------------------------------------------------------------------------------------ */
+
+static void bury(struct consumers *cs, uint64_t seq)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    if (cs->dead_n == cs->dead_cap) {
+        cs->dead_cap = cs->dead_cap ? cs->dead_cap * 2 : 64;
+        cs->dead = xrealloc(cs->dead, cs->dead_cap * sizeof *cs->dead);
+    }
+    cs->dead[cs->dead_n++] = seq;
+    turn_post_now(t, &cs->flush);
+}
+
+bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg)
+{
+    if (!cs->dead_n || !cs->stream->store)
+        return false;
+    int err = store_remove(cs->stream->store, cs->dead, cs->dead_n, false, done, arg);
+    if (err) {
+        log_debug("Stream '%.*s': removing %zu acknowledged messages has to wait: %s",
+                  SLICE_FMT(cs->stream->name), cs->dead_n, err_text(err));
+        return false; /* they stay in `dead`: next time */
+    }
+    cs->dead_n = 0;
+    if (cs->dead_cap > 8192) {
+        free(cs->dead);
+        cs->dead = NULL;
+        cs->dead_cap = 0;
+    }
+    return true;
+}
+
+static void on_flush(void *arg)
+{
+    retention_flush(arg, NULL, NULL);
+}
+
+/* --- who needs it?
+ * ----------------------------------------------------------------------------------------- */
+
+bool retention_unneeded(struct consumers *cs, uint64_t seq, struct slice subject)
+{
+    for (size_t i = 0; i < cs->n; i++)
+        if (!pending_is_settled(&cs->at[i]->pend, seq) && consumer_wants(cs->at[i], subject))
+            return false;
+    return true;
+}
+
+struct question {
+    struct consumers *cs;
+    bool unneeded;
+};
+
+static int ask_record(void *arg, const struct record_out *r)
+{
+    struct question *q = arg;
+    q->unneeded = retention_unneeded(q->cs, r->seq, r->subject);
+    return READ_STOP;
+}
+
+void retention_settled(struct consumers *cs, struct js_consumer *c, uint64_t seq)
+{
+    bool ask = false;
+    if (cs->stream->cfg.retention == RETAIN_WORKQUEUE) {
+        bury(cs, seq);
+        return;
+    }
+    for (size_t i = 0; i < cs->n; i++) {
+        struct js_consumer *o = cs->at[i];
+        if (o == c || pending_is_settled(&o->pend, seq))
+            continue;
+        if (!consumer_filters(o->cfg).n)
+            return;
+        ask = true; /* depends on the subject */
+    }
+    struct question q = {cs, !ask};
+    if (ask && store_get(cs->stream->store, seq, ask_record, &q) < 0)
+        return; /* gone already */
+    if (q.unneeded)
+        bury(cs, seq);
+}
+
+/* --- sweeping
+ * ------------------------------------------------------------------------------------------------
+ */
+
+struct portion {
+    struct consumers *cs;
+    uint64_t to;
+};
+
+static int sweep_record(void *arg, const struct record_out *r)
+{
+    struct portion *p = arg;
+    if (r->seq > p->to)
+        return READ_STOP;
+    if (retention_unneeded(p->cs, r->seq, r->subject))
+        bury(p->cs, r->seq);
+    return READ_ON;
+}
+
+static enum job_result sweep_step(struct job *j, const struct job_budget *b)
+{
+    struct consumers *cs = CONTAINER_OF(j, struct consumers, sweep);
+    struct portion p = {cs, cs->sweep_to};
+    for (;;) {
+        struct read_budget budget = {SWEEP_MSGS, SWEEP_MSGS, SWEEP_BYTES};
+        int got = store_read(cs->stream->store, &cs->sweep_at, NULL, &budget, sweep_record, &p);
+        retention_flush(cs, NULL, NULL);
+        if (got < 0 || got == READ_END || got == READ_STOPPED || cs->sweep_at > cs->sweep_to) {
+            cs->sweeping = false;
+            return JOB_DONE;
+        }
+        if (job_over(b))
+            return JOB_MORE;
+    }
+}
+
+void retention_sweep(struct consumers *cs, uint64_t from)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    struct stream_state st;
+    if (!cs->stream->store || cs->forgotten)
+        return;
+    store_state(cs->stream->store, &st);
+    cs->sweep_at = cs->sweeping && cs->sweep_at < from ? cs->sweep_at : from;
+    cs->sweep_to = st.last_seq;
+    cs->sweeping = true;
+    t->job_start(t->loop, &cs->sweep);
+}
+
+/* --- life
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+void retention_init(struct consumers *cs)
+{
+    turn_post_init(&cs->flush, on_flush, cs);
+    job_init(&cs->sweep, "interest sweep", sweep_step);
+}
+
+void retention_release(struct consumers *cs)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    t->unpost(t->loop, &cs->flush);
+    t->job_stop(t->loop, &cs->sweep);
+    free(cs->dead);
+}

@@ -1,0 +1,23 @@
+/* jsapi/retention.h -- what acknowledgements do to the stream
+ *
+ * Work queue: acked by its consumer, a message leaves. Interest: it leaves when every consumer that
+ * wants it has settled it. What leaves is gathered and handed to the store at the end of the turn,
+ * together with the progress of the cursors, in one commit. SPDX-License-Identifier: Apache-2.0 */
+#ifndef JSAPI_RETENTION_H
+#define JSAPI_RETENTION_H
+
+#include "jsapi/consumer.h"
+
+/* c has settled seq (acked, termed, or delivered without acks). */
+void retention_settled(struct consumers *cs, struct js_consumer *c, uint64_t seq);
+/* Hands over now what gathered. True: done will be called when it is on disk; false: nothing
+ * gathered (or it was refused). */
+bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg);
+/* Interest streams: a consumer went or changed; looks at all from `from` on as a job. */
+void retention_sweep(struct consumers *cs, uint64_t from);
+/* Is seq needed by nobody (any more)? c: leave this one aside, NULL: none. */
+bool retention_unneeded(struct consumers *cs, uint64_t seq, struct slice subject);
+void retention_init(struct consumers *cs);
+void retention_release(struct consumers *cs);
+
+#endif
