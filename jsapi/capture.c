@@ -292,11 +292,8 @@ static bool capture_hear(void *arg, struct msg_view *m, void *from)
 {
     struct js_stream *s = arg;
     struct buf subject = BUF_INIT, hdr = BUF_INIT;
-    struct record_in rec = {.subject = m->subject,
-                            .hdr = m->hdr,
-                            .payload = m->payload,
-                            .max_msg_size = s->cfg.max_msg_size,
-                            .origin = from};
+    struct record_in rec = {
+        .subject = m->subject, .hdr = m->hdr, .payload = m->payload, .origin = from};
     struct js_error e;
 
     if (s->transform && transform_apply(s->transform, m->subject, &subject))

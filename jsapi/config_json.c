@@ -107,7 +107,7 @@ static int read_enum(const struct reading *r, const json_t *v, int *out)
             return 0;
         }
     if (r->why)
-        buf_printf(r->why, "can not unmarshal \"%s\"", json_string_value(v));
+        buf_printf(r->why, "can not unmarshal \"\\\"%s\\\"\"", json_string_value(v));
     return E_SYNTAX;
 }
 
@@ -286,8 +286,8 @@ int cfg_read(const struct cfg_table *t, json_t *obj, void *to, struct arena *mem
 
     if (!json_is_object(obj)) {
         if (why)
-            buf_printf(why, "json: cannot unmarshal %s into Go value of type server.%s",
-                       json_name(obj), t->go_name);
+            buf_printf(why, "json: cannot unmarshal %s into Go value of type server.%.*s",
+                       json_name(obj), (int)strcspn(t->go_name, "."), t->go_name);
         return E_SYNTAX;
     }
     json_object_foreach(obj, key, v)

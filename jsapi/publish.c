@@ -90,23 +90,17 @@ static bool is_integer(struct slice v)
     return v.n > 0;
 }
 
-/* "never", a duration or seconds; at least a second, or 0 for none. */
-static bool ttl_valid(struct slice v, bool *zero)
+/* "never", a duration or seconds; at least a second. */
+static bool ttl_valid(struct slice v)
 {
     int64_t ns;
     uint64_t seconds;
 
-    *zero = false;
     if (slice_ieq(v, SLICE("never")))
         return true;
-    if (slice_u64(v, &seconds) == 0) {
-        *zero = seconds == 0;
-        return true;
-    }
-    if (duration_parse(v.p, v.n, &ns) < 0)
-        return false;
-    *zero = ns == 0;
-    return ns == 0 || ns >= NS_PER_S;
+    if (slice_u64(v, &seconds) == 0)
+        return seconds > 0;
+    return duration_parse(v.p, v.n, &ns) == 0 && ns >= NS_PER_S;
 }
 
 static uint64_t number(struct slice v)
@@ -118,8 +112,6 @@ static uint64_t number(struct slice v)
 /* Features that a config can't turn on yet answer as if they were off. */
 static bool check_features(const struct wishes *w, struct slice reply, struct js_error *e)
 {
-    bool zero;
-
     if (slice_ends(reply, SLICE(".$FI")))
         return js_fail(e, JSBatchPublishDisabledErr, NULL);
     if (has(w, W_BATCH_ID))
@@ -132,12 +124,9 @@ static bool check_features(const struct wishes *w, struct slice reply, struct js
             NULL);
     if (has(w, W_SCHEDULE))
         return js_fail(e, JSMessageSchedulesDisabledErr, NULL);
-    if (has(w, W_TTL)) {
-        if (!ttl_valid(w->value[W_TTL], &zero))
-            return js_fail(e, JSMessageTTLInvalidErr, NULL);
-        if (!zero)
-            return js_fail(e, JSMessageTTLDisabledErr, NULL);
-    }
+    if (has(w, W_TTL))
+        return js_fail(
+            e, ttl_valid(w->value[W_TTL]) ? JSMessageTTLDisabledErr : JSMessageTTLInvalidErr, NULL);
     return true;
 }
 
@@ -184,6 +173,10 @@ bool publish_check(const struct stream_config *cfg, struct slice hdr, struct sli
         return js_fail(e, JSStreamStoreFailedF, "message too large");
     if (cfg->sealed)
         return js_fail(e, JSStreamSealedErr, NULL);
+    if (cfg->max_msg_size >= 0 && hdr.n + rec->payload.n > (size_t)cfg->max_msg_size)
+        return js_fail(e, JSStreamMessageExceedsMaximumErr, NULL);
+    if (hdr.n > HEADERS_MAX)
+        return js_fail(e, JSStreamHeaderExceedsMaximumErr, NULL);
     if (!hdr.n && !(reply.n && reply.p[reply.n - 1] == 'I'))
         return true;
     gather(&w, hdr);
@@ -195,8 +188,6 @@ bool publish_check(const struct stream_config *cfg, struct slice hdr, struct sli
         return js_fail(e, JSStreamExpectedLastSeqPerSubjectInvalid, NULL);
     if (has(&w, W_ROLLUP) && !check_rollup(cfg, w.value[W_ROLLUP], rec, e))
         return false;
-    if (hdr.n > HEADERS_MAX)
-        return js_fail(e, JSStreamHeaderExceedsMaximumErr, NULL);
     expectations(&w, rec);
     return true;
 }

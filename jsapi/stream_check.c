@@ -404,7 +404,7 @@ static bool check_subject(const struct stream_config *c, size_t at, struct js_er
         return bad(e, "subjects that overlap with system api require no-ack to be true");
     for (size_t i = at + 1; i < c->subjects.n; i++) {
         struct slice o = c->subjects.at[i];
-        if (slice_eq(o, s) || !subject_valid(o) || !subject_overlap(o, s))
+        if (!subject_overlap(o, s))
             continue;
         return js_fail(e, JSStreamInvalidConfigF, "subject \"%.*s\" overlaps with \"%.*s\"",
                        SLICE_FMT(s), SLICE_FMT(o));
@@ -477,7 +477,7 @@ static bool check_placement(struct stream_config *c, struct js_error *e)
 {
     struct stream_placement *p = c->placement;
 
-    if (p && !p->cluster.n && !p->preferred.n && !p->tags.n)
+    if (p && !p->cluster.n && !p->preferred.n && !p->tags.at)
         c->placement = NULL;
     if (c->placement && p->preferred.n)
         return bad(e, "preferred server not permitted in placement");

@@ -133,7 +133,7 @@ static const struct cfg_row config_rows[] = {
     CFG_END,
 };
 #undef AT
-const struct cfg_table stream_config_table = {"StreamConfig", config_rows,
+const struct cfg_table stream_config_table = {"StreamConfigRequest.StreamConfig", config_rows,
                                               sizeof(struct stream_config)};
 
 /* --- life

@@ -13,7 +13,7 @@ static const struct cfg_row rows[] = {
     CFG_END,
 };
 #undef AT
-static const struct cfg_table request_table = {"JSApiStreamListRequest", rows,
+static const struct cfg_table request_table = {"JSApiStreamNamesRequest", rows,
                                                sizeof(struct list_request)};
 
 static bool wanted(const struct js_stream *s, struct slice subject)
@@ -33,6 +33,18 @@ static uint64_t count(const struct jsapi_account *a, struct slice subject)
     for (size_t i = 0; i < a->n_streams; i++)
         n += wanted(a->streams[i], subject);
     return n;
+}
+
+/* An offset beyond the end is the end. Returns how many there are. */
+static uint64_t begin_page(struct request *r, struct list_request *q, size_t limit,
+                           struct json_out *j)
+{
+    uint64_t total = count(r->acc, q->subject);
+
+    if ((uint64_t)q->offset > total)
+        q->offset = (int64_t)total;
+    api_page(j, total, (uint64_t)q->offset, limit);
+    return total;
 }
 
 /* Calls each() for the streams of the page. */
@@ -75,14 +87,13 @@ void stream_names(struct request *r)
     if (!read_list(r, &q))
         return;
     struct json_out *j = api_ok(r);
-    uint64_t total = count(r->acc, q.subject);
-    api_page(j, total, (uint64_t)q.offset, API_NAMES_PAGE);
+    uint64_t total = begin_page(r, &q, API_NAMES_PAGE, j);
     if (total > (uint64_t)q.offset) {
         json_arr(j, "streams");
         page(r, &q, API_NAMES_PAGE, write_name, j);
         json_end(j);
     } else {
-        json_raw(j, "streams", total ? SLICE("[]") : SLICE("null"));
+        json_raw(j, "streams", SLICE("null"));
     }
     api_send(r);
 }
@@ -94,7 +105,7 @@ void stream_list(struct request *r)
     if (!read_list(r, &q))
         return;
     struct json_out *j = api_ok(r);
-    api_page(j, count(r->acc, q.subject), (uint64_t)q.offset, API_LIST_PAGE);
+    (void)begin_page(r, &q, API_LIST_PAGE, j);
     json_arr(j, "streams");
     page(r, &q, API_LIST_PAGE, write_info, j);
     json_end(j);

@@ -117,6 +117,10 @@ void stream_msg_delete(struct request *r)
         return;
     }
     int err = store_get(r->stream->store, q.seq, look_only, NULL);
+    if (err == E_NOTFOUND && q.seq > store_last_assigned(r->stream->store)) {
+        api_fail(r, JSStreamMsgDeleteFailedF, "stream store EOF");
+        return;
+    }
     if (err == E_NOTFOUND || err == E_DELETED) {
         api_fail(r, JSSequenceNotFoundErrF, "%llu", (unsigned long long)q.seq);
         return;
