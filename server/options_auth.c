@@ -255,17 +255,18 @@ static void read_user(struct opt_reader *r, const struct conf_node *n, const cha
         return;
     }
     opt_read(r, n, &opt_user, &u);
+    const struct conf_node *at = n->u.kids.last ? n->u.kids.last : n; /* where the reference points */
     bool has_name = u.user && *u.user, has_key = u.nkey && *u.nkey;
     if (!has_name && !has_key) {
-        opt_error(r, n, "User entry requires a user");
+        opt_error(r, at, "User entry requires a user");
         return;
     }
     if (has_key && (nkey_public_decode(slice_cstr(u.nkey), key, &kind) < 0 || kind != NKEY_USER)) {
-        opt_error(r, n, "Not a valid public nkey for a user");
+        opt_error(r, at, "Not a valid public nkey for a user");
         return;
     }
     if (has_key && (has_name || (u.password && *u.password))) {
-        opt_error(r, n, "Nkey users do not take usernames or passwords");
+        opt_error(r, at, "Nkey users do not take usernames or passwords");
         return;
     }
     u.user = has_name ? u.user : NULL;

@@ -353,7 +353,8 @@ static void read_remotes(struct opt_reader *r, const struct conf_node *n, const 
         for (size_t i = 0; i < count && !twice; i++)
             twice = strcmp(remote_name(r, &at[i], true), remote_name(r, remote, true)) == 0;
         if (twice)
-            opt_error(r, kid, "duplicate remote %s", remote_name(r, remote, false));
+            opt_error(r, kid->u.kids.last ? kid->u.kids.last : kid, "duplicate remote %s",
+                      remote_name(r, remote, false));
         else
             count++;
     }

@@ -123,9 +123,9 @@ static void complaints_are_worded_as_in_the_reference(void **state)
          "c.conf:1:16: Expected users field to be an array, got map[a:b]\n"},
         {"authorization { users: [a] }",
          "c.conf:1:24: Expected user entry to be a map/struct, got a\n"},
-        {"authorization { users: [{password: a}] }", "c.conf:1:37: User entry requires a user\n"},
+        {"authorization { users: [{password: a}] }", "c.conf:1:25: User entry requires a user\n"},
         {"authorization { users: [{nkey: UABC}] }",
-         "c.conf:1:36: Not a valid public nkey for a user\n"},
+         "c.conf:1:25: Not a valid public nkey for a user\n"},
         {"authorization { users: [{user: a, connection_types: [X, STANDARD]}] }",
          "c.conf:1:34: invalid connection types [\"X\"]\n"},
         {"authorization { timeout: x }", "c.conf:1:16: error parsing authorization config, "
