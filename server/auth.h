@@ -32,7 +32,7 @@ struct perms;
 /* Copies what it needs of the options. On error *why gets an owned sentence (an unknown
  * no_auth_user, …). */
 int auth_new(const struct options *o, struct loop *loop, struct auth **out, char **why) MUST_CHECK;
-/* No check may be under way (auth_cancel() first). NULL is fine. */
+/* Checks under way are answered with no. NULL is fine. */
 void auth_free(struct auth *a);
 /* INFO's auth_required: a CONNECT has to show something. False with a no_auth_user. */
 bool auth_required(const struct auth *a);
@@ -53,6 +53,8 @@ typedef void auth_done_fn(void *arg, bool yes, struct auth_user *user);
 enum auth_answer auth_check(struct auth *a, const struct auth_hello *h, auth_done_fn *done,
                             void *arg, struct auth_user **user, struct auth_try **later) MUST_CHECK;
 void auth_cancel(struct auth_try *t);
+/* Pure, any thread, 100 ms: does the password fit the bcrypt hash ("$2…")? */
+bool auth_bcrypt_matches(const char *stored, const char *shown) MUST_CHECK;
 /* After a reload: who the user of the old table is now (a reference). False: gone, other password,
  * other account. user may be NULL: is the single user or the token the same as in `old`? */
 bool auth_again(struct auth *fresh, const struct auth *old, const struct auth_user *user,
@@ -77,7 +79,7 @@ bool perms_may_subscribe(const struct perms *p, struct slice subject, struct sli
 /* A wildcard subscription that overlaps a denied subject: its messages have to be looked at one by
  * one. */
 bool perms_filters(const struct perms *p, struct slice subject);
-bool perms_may_receive(const struct perms *p, struct slice subject);
+bool perms_may_receive(const struct perms *p, struct slice subject, struct slice queue);
 /* A message with this reply subject was delivered to the connection. */
 void perms_note_reply(struct perms *p, struct slice reply);
 /* The value of "permissions" in $SYS.REQ.USER.INFO. */

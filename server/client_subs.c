@@ -153,7 +153,7 @@ static enum sink_result take(struct sink *s, struct msg_view *m)
 
     if (sub->dead || cl->state != CLIENT_OPEN)
         return SINK_REFUSED;
-    if (sub->filter && !perms_may_receive(cl->perms, m->subject))
+    if (sub->filter && !perms_may_receive(cl->perms, m->subject, s->queue))
         return SINK_REFUSED;
     sub->delivered++;
     write_msg(cl, (struct slice){sub->sid, sub->sid_n}, m);
