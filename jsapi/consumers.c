@@ -160,6 +160,8 @@ void consumers_recover(struct consumers *cs)
     cs->forgotten = false;
     for (struct cursor *cursor; (cursor = store_cursor_next(cs->stream->store, &pos));) {
         struct slice name = store_cursor_spec(cursor)->name;
+        if (slice_starts(name, SLICE(".")))
+            continue; /* no consumer can have such a name: the positions of sources (replicate.h) */
         int err = store_cursor_owner(cursor) ? 0 : consumer_load(cs, cursor);
         if (err)
             log_error("Consumer '%.*s > %.*s' can not be recovered: %s",
