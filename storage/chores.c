@@ -1,0 +1,490 @@
+/* storage/chores.c -- see chores.h
+ *
+ * A chore is a struct with a job in it and a place where it goes on. Its walk over the stream is
+ * bounded by `upto`, the newest number when it began: what comes later is not its business.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "storage/chores.h"
+
+#include "base/mem.h"
+#include "base/subject.h"
+#include "storage/limits.h"
+#include "storage/reader.h"
+#include "storage/store.h"
+
+enum { PORTION = 512, ROWS_A_COMMIT = 1024 };
+
+enum chore_kind { CHORE_PURGE, CHORE_SUBJECT, CHORE_EXPIRE, CHORE_LIMITS };
+
+struct chore {
+    struct list link; /* in s->chores; the first one runs */
+    struct job job;
+    struct stream *s;
+    enum chore_kind kind;
+    bool begun;
+    uint64_t upto;        /* where it ends */
+    uint64_t pos;         /* where it goes on */
+    uint64_t below, keep; /* CHORE_PURGE; keep also CHORE_SUBJECT */
+    bool counting;        /* a purge with keep counts first, */
+    uint64_t matching;    /* so many, */
+    uint64_t purged;      /* of which so many are gone */
+    store_purge_fn *done;
+    void *arg;
+    size_t text_n; /* filter or subject */
+    char text[];
+};
+
+static struct slice text_of(const struct chore *c)
+{
+    return slice_of(c->text, c->text_n);
+}
+
+static bool gathered_enough(const struct store *st)
+{
+    return st->gather->nops >= BATCH_OPS || st->gather->bytes >= BATCH_BYTES;
+}
+
+/* --- purge ----------------------------------------------------------------------------------- */
+
+static bool purge_matches(const struct chore *c, const struct record *rec)
+{
+    return !c->text_n || subject_match(rec->subject, text_of(c));
+}
+
+/* True when this portion came to the end of the walk. */
+static bool purge_portion(struct chore *c, uint32_t most)
+{
+    struct stream *s = c->s;
+    struct reader r;
+    reader_init(&r, s);
+    if (c->pos < s->now.first_seq)
+        c->pos = s->now.first_seq;
+    uint64_t seq = reader_next(&r, c->pos);
+    for (; seq && seq <= c->upto && most; most--) {
+        struct record rec;
+        c->pos = seq + 1;
+        if (stream_live_now(s, seq) && reader_get(&r, seq, false, &rec) == 0 &&
+            purge_matches(c, &rec)) {
+            if (c->counting) {
+                c->matching++;
+            } else if (c->matching - c->purged <= c->keep) {
+                seq = 0;
+                break;
+            } else {
+                stream_drop(s, seq, &rec);
+                c->purged++;
+            }
+        }
+        seq = reader_next(&r, c->pos);
+    }
+    reader_end(&r);
+    return !seq || seq > c->upto;
+}
+
+static void purge_begin(struct chore *c)
+{
+    struct stream *s = c->s;
+    stream_trim(s);
+    c->upto = c->below && c->below <= s->now.last_seq ? c->below - 1 : s->now.last_seq;
+    c->pos = s->now.first_seq;
+    c->matching = UINT64_MAX;
+    if (c->keep && !c->text_n) {
+        c->matching = s->now.msgs;
+    } else if (c->keep) {
+        c->counting = true;
+        c->matching = 0;
+    } else if (c->text_n && !subject_has_wildcard(text_of(c))) {
+        struct subject *e = index_get(s, text_of(c), false);
+        c->matching = e ? e->count : 0;
+    }
+}
+
+static bool purge_step(struct chore *c)
+{
+    struct stream *s = c->s;
+    if (!c->text_n && !c->keep && (!c->below || c->below > s->now.last_seq)) {
+        c->purged = s->now.msgs;
+        stream_clear(s, s->now.last_seq + 1);
+        reclaim_below(s);
+        return true;
+    }
+    if (c->keep && !c->counting && c->matching <= c->keep)
+        return true;
+    if (!purge_portion(c, PORTION))
+        return false;
+    if (c->counting) {
+        c->counting = false;
+        c->pos = s->now.first_seq;
+        return false;
+    }
+    reclaim_below(s);
+    return true;
+}
+
+/* --- the others ------------------------------------------------------------------------------ */
+
+static bool subject_step(struct chore *c)
+{
+    struct subject *e = index_get(c->s, text_of(c), false);
+    return !e || limits_subject(c->s, e, c->keep);
+}
+
+/* Every message is asked whether its subject has too many. */
+static bool limits_step(struct chore *c)
+{
+    struct stream *s = c->s;
+    uint64_t most = s->spec.max_msgs_per_subject > 0 ? (uint64_t)s->spec.max_msgs_per_subject : 0;
+    stream_trim(s);
+    (void)limits_expire(s, PORTION);
+    if (!most)
+        return true;
+    struct reader r;
+    reader_init(&r, s);
+    uint64_t seq = 0;
+    for (uint32_t n = PORTION; n; n--) {
+        struct record rec;
+        seq = reader_next(&r, c->pos);
+        if (!seq || seq > c->upto)
+            break;
+        c->pos = seq + 1;
+        if (!stream_live_now(s, seq) || reader_get(&r, seq, false, &rec))
+            continue;
+        struct subject *e = index_get(s, rec.subject, false);
+        while (e && e->count > most && !limits_subject(s, e, most))
+            ;
+    }
+    reader_end(&r);
+    return !seq || seq > c->upto;
+}
+
+/* --- running --------------------------------------------------------------------------------- */
+
+static void chore_begin(struct chore *c)
+{
+    c->begun = true;
+    c->upto = c->s->now.last_seq;
+    c->pos = c->s->now.first_seq;
+    if (c->kind == CHORE_PURGE)
+        purge_begin(c);
+}
+
+static bool chore_step(struct chore *c)
+{
+    switch (c->kind) {
+    case CHORE_PURGE:
+        return purge_step(c);
+    case CHORE_SUBJECT:
+        return subject_step(c);
+    case CHORE_EXPIRE:
+        return !limits_expire(c->s, PORTION);
+    case CHORE_LIMITS:
+        return limits_step(c);
+    }
+    return true;
+}
+
+static void run_first(struct stream *s)
+{
+    if (!list_empty(&s->chores)) {
+        struct chore *c = LIST_ENTRY(s->chores.next, struct chore, link);
+        s->st->turn->job_start(s->st->turn->loop, &c->job);
+    }
+}
+
+static void chore_done(struct chore *c, int err)
+{
+    struct stream *s = c->s;
+    if (c->kind == CHORE_PURGE) {
+        struct batch *b = stream_batch(s);
+        struct waiter *w = batch_wait(b, WAIT_PURGE, c->arg);
+        w->fn.purge = c->done;
+        w->seq = c->purged;
+        w->err = err;
+        b->nops++;
+    }
+    list_unlink(&c->link);
+    s->st->nchores--;
+    free(c);
+}
+
+static enum job_result on_step(struct job *j, const struct job_budget *budget)
+{
+    struct chore *c = CONTAINER_OF(j, struct chore, job);
+    struct stream *s = c->s;
+    if (!index_catch_up(s, PORTION))
+        return JOB_MORE;
+    if (!c->begun)
+        chore_begin(c);
+    do {
+        if (gathered_enough(s->st)) {
+            store_wake(s->st);
+            return JOB_WAIT;
+        }
+        bool over = chore_step(c);
+        stream_give_blocks_back(s, false);
+        store_weigh(s->st);
+        if (over) {
+            chore_done(c, 0);
+            run_first(s);
+            return JOB_DONE;
+        }
+    } while (!job_over(budget));
+    return JOB_MORE;
+}
+
+static struct chore *chore_new(struct stream *s, enum chore_kind kind, struct slice text)
+{
+    static const char *const names[] = {"purge", "subject limit", "expiry", "limits"};
+    struct chore *c = xcalloc(1, sizeof *c + text.n);
+    c->s = s;
+    c->kind = kind;
+    c->text_n = text.n;
+    if (text.n)
+        memcpy(c->text, text.p, text.n);
+    job_init(&c->job, names[kind], on_step);
+    list_push_back(&s->chores, &c->link);
+    s->st->nchores++;
+    if (s->chores.next == &c->link)
+        run_first(s);
+    return c;
+}
+
+static struct chore *find_chore(struct stream *s, enum chore_kind kind, struct slice text)
+{
+    LIST_EACH(e, &s->chores)
+    {
+        struct chore *c = LIST_ENTRY(e, struct chore, link);
+        if (c->kind == kind && slice_eq(text_of(c), text))
+            return c;
+    }
+    return NULL;
+}
+
+void chore_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *done, void *arg)
+{
+    struct chore *c = chore_new(s, CHORE_PURGE, p->filter);
+    c->below = p->below;
+    c->keep = p->keep;
+    c->done = done;
+    c->arg = arg;
+}
+
+void chore_subject(struct stream *s, struct slice subject, uint64_t most)
+{
+    struct chore *c = find_chore(s, CHORE_SUBJECT, subject);
+    if (!c)
+        c = chore_new(s, CHORE_SUBJECT, subject);
+    c->keep = most;
+}
+
+void chore_expire(struct stream *s)
+{
+    if (!find_chore(s, CHORE_EXPIRE, (struct slice){0}))
+        (void)chore_new(s, CHORE_EXPIRE, (struct slice){0});
+}
+
+void chore_limits(struct stream *s)
+{
+    (void)chore_new(s, CHORE_LIMITS, (struct slice){0});
+}
+
+void chores_end(struct stream *s, int err)
+{
+    const struct turn *t = s->st->turn;
+    LIST_EACH_SAFE(e, &s->chores)
+    {
+        struct chore *c = LIST_ENTRY(e, struct chore, link);
+        t->job_stop(t->loop, &c->job);
+        chore_done(c, err);
+    }
+}
+
+/* --- reclaiming ------------------------------------------------------------------------------ */
+
+struct reclaim {
+    struct list link; /* in st->reclaims */
+    struct job job;
+    struct store *st;
+    struct stream *s; /* NULL: the stream is gone, all of its rows are to go */
+    uint32_t sid;
+    uint64_t after;  /* rests until this batch is durable */
+    bool sweeping;   /* blocks are done, subject rows are next */
+    struct buf from; /* the subject row to go on from */
+};
+
+static bool any_row(struct store *st, enum db_table table, uint32_t sid)
+{
+    struct key k;
+    struct walk w;
+    struct txn *view = view_open(st->db);
+    if (!view)
+        return false;
+    key_stream(&k, sid);
+    bool any = walk_seek(&w, view, table, key_slice(&k)) && key_of_stream(w.key, sid);
+    walk_end(&w);
+    view_close(st->db);
+    return any;
+}
+
+/* One commit's worth of a deleted stream; true when nothing is left. */
+static bool wipe_portion(struct reclaim *r)
+{
+    static const enum db_table tables[] = {DB_HOLES, DB_SUBJECTS, DB_CURSORS};
+    struct batch *b = r->st->gather;
+    bool any = any_row(r->st, DB_BLOCKS, r->sid);
+    if (any)
+        change_trim(b, r->sid, UINT64_MAX, BLOCKS_A_COMMIT);
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+        if (any_row(r->st, tables[i], r->sid)) {
+            change_wipe(b, tables[i], r->sid, ROWS_A_COMMIT);
+            any = true;
+        }
+    }
+    if (!any) {
+        struct key k;
+        key_reclaim(&k, r->sid);
+        change_del(b, DB_META, &k);
+        key_state(&k, r->sid);
+        change_del(b, DB_META, &k);
+    }
+    store_wake(r->st);
+    return !any;
+}
+
+static bool blocks_portion(struct reclaim *r)
+{
+    struct stream *s = r->s;
+    struct key k;
+    struct walk w;
+    uint64_t first;
+    unsigned part;
+    struct block b;
+    struct txn *view = view_open(r->st->db);
+    if (!view)
+        return true;
+    s->asked_below = 0;
+    key_block(&k, s->sid, 0);
+    bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
+    bool any = on && key_is_block(w.key, s->sid, &first, &part) &&
+               block_peek(w.value, first, &b) == 0 && b.last_seq < s->now.first_seq;
+    walk_end(&w);
+    view_close(r->st->db);
+    if (any) {
+        stream_give_blocks_back(s, true);
+        if (!s->asked_below) /* the index's rows must be written first */
+            any = false;
+    }
+    return !any;
+}
+
+/* Deletes subject rows that a purge left behind, unless they are being written anew. */
+static bool sweep_portion(struct reclaim *r)
+{
+    struct stream *s = r->s;
+    struct walk w;
+    struct key k;
+    unsigned looks = ROWS_A_COMMIT;
+    struct txn *view = view_open(r->st->db);
+    if (!view)
+        return true;
+    key_stream(&k, s->sid);
+    bool on = walk_seek(&w, view, DB_SUBJECTS, r->from.len ? buf_slice(&r->from) : key_slice(&k));
+    for (; on && key_of_stream(w.key, s->sid) && looks; looks--, on = walk_next(&w)) {
+        struct subject_row row;
+        if (subject_row_read(w.value, &row) || row.upto >= s->now.purge_floor)
+            continue;
+        struct slice subject = row.subject.n ? row.subject : key_subject_part(w.key);
+        if (index_in_memory(s, subject))
+            continue;
+        key_subject(&k, s->sid, subject);
+        change_del(stream_batch(s), DB_SUBJECTS, &k);
+    }
+    bool over = !on || !key_of_stream(w.key, s->sid);
+    buf_clear(&r->from);
+    if (!over)
+        buf_add_slice(&r->from, w.key);
+    walk_end(&w);
+    view_close(r->st->db);
+    return over;
+}
+
+static bool below_portion(struct reclaim *r)
+{
+    if (!r->sweeping) {
+        r->sweeping = blocks_portion(r);
+        return false;
+    }
+    return sweep_portion(r);
+}
+
+static void reclaim_free(struct reclaim *r)
+{
+    list_unlink(&r->link);
+    buf_release(&r->from);
+    free(r);
+}
+
+static enum job_result on_reclaim(struct job *j, const struct job_budget *budget)
+{
+    struct reclaim *r = CONTAINER_OF(j, struct reclaim, job);
+    (void)budget;
+    if (r->st->durable_batch < r->after || r->st->failed)
+        return JOB_WAIT;
+    if (r->s ? below_portion(r) : wipe_portion(r)) {
+        reclaim_free(r);
+        return JOB_DONE;
+    }
+    r->after = r->st->gather->n;
+    store_wake(r->st);
+    r->st->gather->writes = true;
+    return JOB_WAIT;
+}
+
+static void reclaim_start(struct store *st, struct stream *s, uint32_t sid)
+{
+    LIST_EACH(e, &st->reclaims)
+    if (LIST_ENTRY(e, struct reclaim, link)->sid == sid)
+        return;
+    struct reclaim *r = xcalloc(1, sizeof *r);
+    r->st = st;
+    r->s = s;
+    r->sid = sid;
+    r->after = st->gather->n;
+    job_init(&r->job, "reclaiming", on_reclaim);
+    list_push_back(&st->reclaims, &r->link);
+    st->turn->job_start(st->turn->loop, &r->job);
+}
+
+void reclaim_below(struct stream *s)
+{
+    if (!s->memory)
+        reclaim_start(s->st, s, s->sid);
+}
+
+void reclaim_stream(struct store *st, uint32_t sid)
+{
+    reclaim_start(st, NULL, sid);
+}
+
+void reclaim_end(struct store *st, struct stream *s)
+{
+    LIST_EACH_SAFE(e, &st->reclaims)
+    {
+        struct reclaim *r = LIST_ENTRY(e, struct reclaim, link);
+        if (s && r->s != s)
+            continue;
+        st->turn->job_stop(st->turn->loop, &r->job);
+        reclaim_free(r);
+    }
+}
+
+void chores_wake(struct store *st)
+{
+    for (struct list *e = st->streams.next; st->nchores && e != &st->streams; e = e->next) {
+        struct stream *s = LIST_ENTRY(e, struct stream, link);
+        if (!list_empty(&s->chores))
+            run_first(s);
+    }
+    LIST_EACH(e, &st->reclaims)
+    st->turn->job_start(st->turn->loop, &LIST_ENTRY(e, struct reclaim, link)->job);
+}

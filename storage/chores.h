@@ -1,0 +1,38 @@
+/* storage/chores.h -- work on one stream that is too big for one turn and changes it
+ *
+ * Chores of a stream run one at a time, in order (a purge waits for the purge before it);
+ * publishes, reads and info do not wait for them. Each works in portions that go through the
+ * ordinary batches, rests while a commit's worth of deletes is gathered, and is answered when its
+ * last portion is on disk. A crash in the middle leaves the rest undone, and nobody was told
+ * otherwise.
+ *
+ * Reclaiming is not a chore: rows nobody can see any more (blocks below the head, whole deleted
+ * streams, dead subject rows after a purge) are removed in the background, beside everything else.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_CHORES_H
+#define STORAGE_CHORES_H
+
+#include "storage/stream.h"
+
+/* Copies the filter. done may be NULL. */
+void chore_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *done, void *arg);
+/* The oldest of the subject leave until `most` remain. */
+void chore_subject(struct stream *s, struct slice subject, uint64_t most);
+void chore_expire(struct stream *s);
+/* After an update: all limits anew. */
+void chore_limits(struct stream *s);
+/* Ends them; their answers are this error, through the gathering batch. */
+void chores_end(struct stream *s, int err);
+/* A receipt is in: those that rest go on. */
+void chores_wake(struct store *st);
+
+/* Rows below the stream's head. Started when much was removed at once. */
+void reclaim_below(struct stream *s);
+/* All rows of a stream that is gone. */
+void reclaim_stream(struct store *st, uint32_t sid);
+/* At close, and when a stream ends: its reclaiming stops (a deleted stream's goes on after the next
+ * start). */
+void reclaim_end(struct store *st, struct stream *s);
+
+#endif

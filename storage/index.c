@@ -1,0 +1,546 @@
+/* storage/index.c -- see index.h
+ *
+ * Recovery. Rows are written lazily, so after a crash they lag. What is missing is known exactly:
+ *
+ *     appends   records with a number in (w_last, last]             +1 unless number <= row.upto
+ *     deletes   ops in the journal of batches > w_batch             -1 unless batch  <= row.batch
+ *     trims     records in [w_first, first) that were no holes      -1 unless number <  row.floor
+ *
+ * A removal counts only if its append did: number <= row.upto or number > w_last. (A subject
+ * without a row has no live message up to w_last, whatever the journal says about it.)
+ *
+ * Blocks are deleted only below w_first and compacted only up to w_last, and the index pins the
+ * journal from w_batch on, so all of it can still be read. num_subjects is part of the stream's
+ * state and needs no repair. A purge of everything moves purge_floor: rows with upto below it count
+ * for nothing.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "storage/index.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "storage/reader.h"
+#include "storage/store.h"
+
+enum {
+    FLUSH_DIRTY = 4096, /* dirty entries that ask for a flush */
+    FLUSH_LAG = 65536,  /* messages beyond the watermark that do */
+    CLEAN_MAX = 8192,   /* clean entries kept, of all streams */
+    ROW_BYTES = 120,    /* what a row about costs in a batch */
+    CATCH_APPENDS = 0,
+    CATCH_DELETES,
+    CATCH_TRIMS,
+    CATCH_DONE
+};
+static const int64_t FLUSH_AGE = 2 * NS_PER_S;
+
+void index_init(struct index *x)
+{
+    *x = (struct index){0};
+    htab_init(&x->table);
+    list_init(&x->dirty);
+    list_init(&x->next);
+}
+
+static bool same(const void *item, const void *key)
+{
+    return slice_eq(subject_text(item), *(const struct slice *)key);
+}
+
+static bool same_entry(const void *item, const void *key)
+{
+    return item == key;
+}
+
+static void forget(struct subject *e)
+{
+    struct index *x = &e->stream->index;
+    struct store *st = e->stream->st;
+    if (x->hot == e)
+        x->hot = NULL;
+    if (!e->dirty)
+        st->clean_subjects--;
+    else
+        x->ndirty--;
+    (void)htab_del(&x->table, hash_slice(subject_text(e)), same_entry, e);
+    list_unlink(&e->link);
+    free(e);
+}
+
+void index_release(struct stream *s)
+{
+    struct index *x = &s->index;
+    size_t pos = 0;
+    for (struct subject *e; (e = htab_next(&x->table, &pos));) {
+        if (!e->dirty)
+            s->st->clean_subjects--;
+        list_unlink(&e->link);
+        free(e);
+    }
+    htab_release(&x->table);
+    buf_release(&x->deletes);
+    pin_clear(&x->pin);
+}
+
+static void soil(struct subject *e)
+{
+    struct stream *s = e->stream;
+    struct index *x = &s->index;
+    if (e->dirty || s->memory)
+        return;
+    if (!x->ndirty)
+        x->dirty_since = clock_mono();
+    e->dirty = true;
+    x->ndirty++;
+    s->st->clean_subjects--;
+    list_unlink(&e->link);
+    list_push_back(x->flushing ? &x->next : &x->dirty, &e->link);
+    pin_hold(&s->st->pins, &x->pin, s->st->gather->n, s->st->journal_at);
+}
+
+static void cleaned(struct subject *e)
+{
+    e->dirty = false;
+    e->stream->index.ndirty--;
+    e->stream->st->clean_subjects++;
+    list_unlink(&e->link);
+    list_push_back(&e->stream->st->clean, &e->link);
+}
+
+/* --- finding --------------------------------------------------------------------------------- */
+
+static bool look_up(struct stream *s, struct slice subject, struct subject_row *row)
+{
+    struct key k;
+    struct slice v;
+    bool found = false;
+    struct txn *view = view_open(s->st->db);
+    if (!view)
+        return false;
+    key_subject(&k, s->sid, subject);
+    if (txn_get(view, DB_SUBJECTS, key_slice(&k), &v)) {
+        found = subject_row_read(v, row) == 0;
+        if (!found)
+            log_warn("stream %.*s: the index row of %.*s is damaged", SLICE_FMT(s->spec.name),
+                     SLICE_FMT(subject));
+    }
+    view_close(s->st->db);
+    return found;
+}
+
+static struct subject *entry_new(struct stream *s, uint64_t hash, struct slice subject)
+{
+    struct subject *e = xmalloc(sizeof *e + subject.n);
+    *e = (struct subject){.stream = s, .n = (uint32_t)subject.n};
+    memcpy(e->text, subject.p, subject.n);
+    list_init(&e->link);
+    list_push_back(&s->st->clean, &e->link);
+    s->st->clean_subjects++;
+    htab_put(&s->index.table, hash, e);
+    return e;
+}
+
+static struct subject *load(struct stream *s, uint64_t hash, struct slice subject, bool create)
+{
+    struct subject_row row = {0};
+    bool found = !s->memory && look_up(s, subject, &row);
+    if (!found && !create)
+        return NULL;
+    struct subject *e = entry_new(s, hash, subject);
+    e->in_file = found;
+    if (!found)
+        return e;
+    e->upto = row.upto;
+    e->floor = row.floor;
+    e->batch = row.batch;
+    if (row.upto < s->now.purge_floor)
+        return e;
+    e->first = row.first;
+    e->last = row.last;
+    e->count = row.count;
+    e->flags = (uint8_t)row.flags;
+    return e;
+}
+
+struct subject *index_get(struct stream *s, struct slice subject, bool create)
+{
+    struct index *x = &s->index;
+    struct subject *e = x->hot;
+    if (!e || !slice_eq(subject_text(e), subject)) {
+        uint64_t hash = hash_slice(subject);
+        e = htab_get(&x->table, hash, same, &subject);
+        if (!e)
+            e = load(s, hash, subject, create);
+        if (!e)
+            return NULL;
+        x->hot = e;
+    }
+    return e->count || create ? e : NULL;
+}
+
+bool index_in_memory(struct stream *s, struct slice subject)
+{
+    return htab_get(&s->index.table, hash_slice(subject), same, &subject) != NULL;
+}
+
+/* --- changing -------------------------------------------------------------------------------- */
+
+void index_add(struct stream *s, struct slice subject, uint64_t seq)
+{
+    struct subject *e = index_get(s, subject, true);
+    if (!e->count++) {
+        s->now.num_subjects++;
+        e->first = seq;
+        e->prev = 0;
+        e->flags = 0;
+    } else if (e->last <= s->shown.last_seq) {
+        e->prev = e->last;
+    }
+    e->last = seq;
+    e->flags &= (uint8_t)~SUBJ_LAST_STALE;
+    soil(e);
+}
+
+static void take_out(struct subject *e, uint64_t seq)
+{
+    if (e->count && --e->count == 0) {
+        e->first = e->last = e->prev = 0;
+        e->flags = 0;
+    } else if (seq == e->first) {
+        e->first = seq + 1;
+        e->flags |= SUBJ_FIRST_STALE;
+    } else if (seq >= e->last) {
+        e->last = seq - 1;
+        e->flags |= SUBJ_LAST_STALE;
+    }
+}
+
+void index_remove(struct stream *s, struct slice subject, uint64_t seq)
+{
+    struct subject *e = index_get(s, subject, true);
+    bool was = e->count > 0;
+    take_out(e, seq);
+    if (was && !e->count)
+        s->now.num_subjects--;
+    if (e->count && e->first > e->last) { /* both ends are stale: start from the outside */
+        e->first = s->now.first_seq;
+        e->last = s->now.last_seq;
+        e->flags |= SUBJ_FIRST_STALE | SUBJ_LAST_STALE;
+    }
+    soil(e);
+    if (s->memory && !e->count)
+        forget(e);
+}
+
+void index_clear(struct stream *s)
+{
+    struct index *x = &s->index;
+    size_t pos = 0;
+    x->hot = NULL;
+    for (struct subject *e; (e = htab_next(&x->table, &pos));) {
+        if (!e->dirty)
+            s->st->clean_subjects--;
+        list_unlink(&e->link);
+        (void)htab_del(&x->table, hash_slice(subject_text(e)), same_entry, e);
+        free(e);
+    }
+    x->ndirty = 0;
+    x->flushing = false;
+    s->now.num_subjects = 0;
+}
+
+/* --- repairing ------------------------------------------------------------------------------- */
+
+uint64_t index_first(struct stream *s, struct subject *e, uint32_t most)
+{
+    if (!(e->flags & SUBJ_FIRST_STALE))
+        return e->first;
+    struct reader r;
+    uint64_t found = 0, seq = e->first > s->now.first_seq ? e->first : s->now.first_seq;
+    reader_init(&r, s);
+    for (seq = reader_next(&r, seq); seq && !found && most--;) {
+        struct record rec;
+        if (reader_get(&r, seq, false, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
+            stream_live_now(s, seq))
+            found = seq;
+        else
+            seq = reader_next(&r, seq + 1);
+    }
+    reader_end(&r);
+    if (seq)
+        e->first = seq; /* progress is kept */
+    if (found)
+        e->flags &= (uint8_t)~SUBJ_FIRST_STALE;
+    return found;
+}
+
+/* The last record of the subject in [low, high] for which live() holds. */
+static uint64_t scan_back(struct stream *s, struct slice subject, uint64_t low, uint64_t high,
+                          bool (*live)(struct stream *, uint64_t))
+{
+    struct reader r;
+    uint64_t found = 0;
+    reader_init(&r, s);
+    uint64_t seq = reader_prev(&r, high);
+    while (seq && seq >= low && !found) {
+        struct record rec;
+        if (reader_get(&r, seq, false, &rec) == 0 && slice_eq(rec.subject, subject) && live(s, seq))
+            found = seq;
+        else
+            seq = reader_prev(&r, seq - 1);
+    }
+    reader_end(&r);
+    return found;
+}
+
+uint64_t index_last(struct stream *s, struct subject *e)
+{
+    if (!e->count)
+        return 0;
+    if (e->flags & SUBJ_LAST_STALE) {
+        uint64_t found = scan_back(s, subject_text(e), s->now.first_seq, e->last, stream_live_now);
+        if (!found)
+            return 0;
+        e->last = found;
+        e->flags &= (uint8_t)~SUBJ_LAST_STALE;
+    }
+    return e->last;
+}
+
+uint64_t index_last_shown(struct stream *s, struct slice subject)
+{
+    struct subject *e = index_get(s, subject, false);
+    uint64_t last = e ? index_last(s, e) : 0;
+    if (last && last <= s->shown.last_seq)
+        return last;
+    /* Newer ones are not durable yet, or its last ones are going: look at what readers see. */
+    uint64_t low = e && e->prev ? e->prev : s->shown.first_seq;
+    if (!e && s->undone.n == 0 && s->now.first_seq == s->shown.first_seq)
+        return 0;
+    if (e && !e->prev && e->count && e->first > s->shown.last_seq && s->undone.n == 0 &&
+        s->now.first_seq == s->shown.first_seq)
+        return 0; /* all of its messages are still on their way to the disk */
+    return scan_back(s, subject, low, s->shown.last_seq, stream_live_shown);
+}
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+bool index_wants_flush(const struct stream *s, int64_t now, bool force)
+{
+    const struct index *x = &s->index;
+    if (x->flushing)
+        return true;
+    if (!x->ndirty || x->behind)
+        return false;
+    return force || x->ndirty >= FLUSH_DIRTY || s->now.last_seq - x->w_last > FLUSH_LAG ||
+           s->now.first_seq - x->w_first > FLUSH_LAG || now - x->dirty_since > FLUSH_AGE;
+}
+
+static void write_row(struct stream *s, struct subject *e, struct batch *b)
+{
+    struct key k;
+    key_subject(&k, s->sid, subject_text(e));
+    e->written = b->n;
+    if (!e->count) {
+        if (e->in_file)
+            change_del(b, DB_SUBJECTS, &k);
+        forget(e);
+        return;
+    }
+    struct subject_row row = {.first = e->first,
+                              .last = e->last,
+                              .count = e->count,
+                              .flags = e->flags,
+                              .upto = s->now.last_seq,
+                              .floor = s->now.first_seq,
+                              .batch = b->n};
+    if (key_subject_is_long(key_slice(&k)))
+        row.subject = subject_text(e);
+    size_t at;
+    subject_row_add(change_put_begin(b, DB_SUBJECTS, &k, &at), &row);
+    change_put_end(b, at);
+    e->in_file = true;
+    cleaned(e);
+}
+
+static void generation_begin(struct stream *s)
+{
+    struct index *x = &s->index;
+    x->flushing = true;
+    x->gen_batch = s->st->gather->n;
+    x->gen_first = s->now.first_seq;
+    x->gen_last = s->now.last_seq;
+}
+
+static void generation_end(struct stream *s)
+{
+    struct index *x = &s->index;
+    x->flushing = false;
+    x->w_batch = x->gen_batch - 1;
+    x->w_first = x->gen_first;
+    x->w_last = x->gen_last;
+    list_splice(&x->dirty, &x->next);
+    x->dirty_since = clock_mono();
+    pin_clear(&x->pin);
+    if (x->ndirty)
+        pin_set(&s->st->pins, &x->pin, x->gen_batch, s->st->journal_at);
+}
+
+bool index_flush(struct stream *s, size_t most)
+{
+    struct index *x = &s->index;
+    struct batch *b = stream_batch(s);
+    if (!x->flushing)
+        generation_begin(s);
+    while (most >= ROW_BYTES && !list_empty(&x->dirty)) {
+        struct subject *e = LIST_ENTRY(x->dirty.next, struct subject, link);
+        most -= ROW_BYTES;
+        write_row(s, e, b);
+    }
+    if (!list_empty(&x->dirty))
+        return false;
+    generation_end(s);
+    store_write_state(s);
+    return true;
+}
+
+void index_evict(struct store *st)
+{
+    unsigned looks = 256;
+    while (st->clean_subjects > CLEAN_MAX && looks-- && !list_empty(&st->clean)) {
+        struct subject *e = LIST_ENTRY(st->clean.next, struct subject, link);
+        bool kept = e->stream->memory || e->last > e->stream->shown.last_seq ||
+                    e->written > st->durable_batch;
+        if (kept) {
+            list_unlink(&e->link);
+            list_push_back(&st->clean, &e->link);
+        } else {
+            forget(e);
+        }
+    }
+}
+
+/* --- after a crash --------------------------------------------------------------------------- */
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void catch_append(struct stream *s, uint64_t seq, const struct record *rec)
+{
+    struct subject *e = index_get(s, rec->subject, true);
+    if (seq <= e->upto)
+        return;
+    if (!e->count++) {
+        e->first = seq;
+        e->flags = 0;
+    }
+    e->last = later(e->last, seq);
+    soil(e);
+}
+
+static void catch_trim(struct stream *s, uint64_t seq, const struct record *rec)
+{
+    struct subject *e = index_get(s, rec->subject, true);
+    if (seq < e->floor || (seq > e->upto && seq <= s->index.w_last))
+        return;
+    take_out(e, seq);
+    soil(e);
+}
+
+/* Walks records in [catch_pos, end]; true when it came to the end. */
+static bool catch_range(struct stream *s, uint64_t end, uint32_t *steps,
+                        void (*apply)(struct stream *, uint64_t, const struct record *))
+{
+    struct index *x = &s->index;
+    struct reader r;
+    reader_init(&r, s);
+    uint64_t seq = x->catch_pos <= end ? reader_next(&r, x->catch_pos) : 0;
+    while (seq && seq <= end && *steps) {
+        struct record rec;
+        bool trim = apply == catch_trim;
+        if (reader_get(&r, seq, false, &rec) == 0 && !(trim && holes_test(&s->holes, seq)))
+            apply(s, seq, &rec);
+        --*steps;
+        x->catch_pos = seq + 1;
+        seq = reader_next(&r, seq + 1);
+    }
+    reader_end(&r);
+    return !seq || seq > end;
+}
+
+static void catch_delete(struct stream *s, uint64_t batch, uint64_t seq, struct slice subject)
+{
+    struct index *x = &s->index;
+    if (batch <= x->w_batch || seq < s->now.purge_floor)
+        return;
+    struct subject *e = index_get(s, subject, true);
+    bool counted = seq <= e->upto;
+    if (!counted && seq > x->w_last) { /* unless it was erased before it could be counted */
+        struct reader r;
+        struct record rec;
+        reader_init(&r, s);
+        counted = reader_get(&r, seq, false, &rec) == 0;
+        reader_end(&r);
+    }
+    if (batch <= e->batch || !counted)
+        return;
+    take_out(e, seq);
+    soil(e);
+}
+
+static bool catch_deletes(struct stream *s, uint32_t *steps)
+{
+    struct index *x = &s->index;
+    while (x->deletes.len && *steps) {
+        struct take t = take_of(buf_slice(&x->deletes));
+        uint64_t batch = take_u64(&t), seq = take_u64(&t);
+        struct slice subject = take_str(&t);
+        catch_delete(s, batch, seq, subject);
+        buf_consume(&x->deletes, x->deletes.len - t.rest.n);
+        --*steps;
+    }
+    return x->deletes.len == 0;
+}
+
+static void catch_next(struct index *x, uint64_t from)
+{
+    x->catch_phase++;
+    x->catch_pos = from;
+}
+
+bool index_catch_up(struct stream *s, uint32_t steps)
+{
+    struct index *x = &s->index;
+    if (!x->behind)
+        return true;
+    stream_load_holes(s);
+    if (x->catch_phase == CATCH_APPENDS) {
+        x->catch_pos = later(x->catch_pos, later(x->w_last + 1, s->now.purge_floor));
+        if (!catch_range(s, s->now.last_seq, &steps, catch_append))
+            return false;
+        catch_next(x, 0);
+    }
+    if (x->catch_phase == CATCH_DELETES) {
+        if (!catch_deletes(s, &steps))
+            return false;
+        catch_next(x, 0);
+    }
+    if (x->catch_phase == CATCH_TRIMS) {
+        x->catch_pos = later(x->catch_pos, later(x->w_first, s->now.purge_floor));
+        if (!catch_range(s, s->now.first_seq - 1, &steps, catch_trim))
+            return false;
+        catch_next(x, 0);
+    }
+    x->behind = false;
+    buf_release(&x->deletes);
+    return true;
+}
+
+void index_ready(struct stream *s)
+{
+    while (!index_catch_up(s, UINT32_MAX))
+        ;
+}

@@ -1,0 +1,195 @@
+/* storage/limits.c -- see limits.h
+ *
+ * max_msgs and max_bytes are enforced lazily, at the end of the batch or when somebody would
+ * notice, so that a run of appends costs one walk over the head instead of one each. The subject's
+ * limit is enforced at once. All removals go through stream_drop(): the head moves, or a number
+ * becomes a hole.
+ *
+ * When a subject's next oldest message is far away the search stops after some thousand records; it
+ * goes on from there with the next message of the subject, or in the chore that was started for it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "storage/limits.h"
+
+#include "base/clock.h"
+#include "base/subject.h"
+#include "storage/chores.h"
+#include "storage/reader.h"
+#include "storage/store.h"
+
+enum { SEARCH = 8192 };
+
+/* --- the stream's limits --------------------------------------------------------------------- */
+
+static bool over(const struct stream *s)
+{
+    const struct stream_spec *spec = &s->spec;
+    return s->now.msgs && ((spec->max_msgs > 0 && s->now.msgs > (uint64_t)spec->max_msgs) ||
+                           (spec->max_bytes > 0 && s->now.bytes > (uint64_t)spec->max_bytes));
+}
+
+static void drop_head(struct reader *r)
+{
+    struct stream *s = r->s;
+    struct record rec;
+    uint64_t seq = s->now.first_seq;
+    if (reader_get(r, seq, false, &rec) == 0)
+        stream_drop(s, seq, &rec);
+    else
+        stream_drop_lost(s, seq);
+}
+
+/* The time of the first live record, when it isn't known. */
+static void settle_first_ts(struct stream *s)
+{
+    if (!s->first_ts_stale)
+        return;
+    s->first_ts_stale = false;
+    struct reader r;
+    struct record rec;
+    reader_init(&r, s);
+    s->now.first_ts =
+        s->now.msgs && reader_get(&r, s->now.first_seq, false, &rec) == 0 ? rec.ts : 0;
+    reader_end(&r);
+}
+
+void stream_trim(struct stream *s)
+{
+    if (s->life != STREAM_LIVE || s->index.behind)
+        return;
+    if (over(s)) {
+        struct reader r;
+        stream_settle_first(s);
+        reader_init(&r, s);
+        while (over(s))
+            drop_head(&r);
+        reader_end(&r);
+    }
+    settle_first_ts(s);
+}
+
+/* --- a subject's limit ----------------------------------------------------------------------- */
+
+static void drop_one(struct stream *s, uint64_t seq)
+{
+    struct reader r;
+    struct record rec;
+    reader_init(&r, s);
+    if (reader_get(&r, seq, false, &rec) == 0)
+        stream_drop(s, seq, &rec);
+    else
+        stream_drop_lost(s, seq);
+    reader_end(&r);
+}
+
+bool limits_subject(struct stream *s, struct subject *e, uint64_t most)
+{
+    while (e->count > most) {
+        uint64_t first = index_first(s, e, SEARCH);
+        if (!first)
+            return e->first > s->now.last_seq; /* nothing there: the count was wrong */
+        if (most == 1 && e->count == 2 && !(e->flags & SUBJ_LAST_STALE)) {
+            uint64_t last = e->last; /* KV: the one that stays is known */
+            drop_one(s, first);
+            if (e->count == 1) {
+                e->first = last;
+                e->flags &= (uint8_t)~SUBJ_FIRST_STALE;
+            }
+            continue;
+        }
+        drop_one(s, first);
+    }
+    return true;
+}
+
+uint64_t limits_first_size(struct stream *s, struct subject *e)
+{
+    struct reader r;
+    struct record rec;
+    uint64_t first = index_first(s, e, SEARCH), size = 0;
+    if (!first)
+        return 0;
+    reader_init(&r, s);
+    if (reader_get(&r, first, false, &rec) == 0)
+        size = stream_account(s, &rec);
+    reader_end(&r);
+    return size;
+}
+
+uint64_t limits_last_matching(struct stream *s, struct slice pattern)
+{
+    struct reader r;
+    uint64_t found = 0;
+    reader_init(&r, s);
+    uint64_t seq = reader_prev(&r, s->now.last_seq);
+    while (seq && seq >= s->now.first_seq && !found) {
+        struct record rec;
+        if (reader_get(&r, seq, false, &rec) == 0 && subject_match(rec.subject, pattern) &&
+            stream_live_now(s, seq))
+            found = seq;
+        else
+            seq = reader_prev(&r, seq - 1);
+    }
+    reader_end(&r);
+    return found;
+}
+
+/* --- after an append ------------------------------------------------------------------------- */
+
+void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t seq)
+{
+    uint64_t most = s->spec.max_msgs_per_subject > 0 ? (uint64_t)s->spec.max_msgs_per_subject : 0;
+    if (rec->flags & REC_ROLLUP_ALL)
+        stream_clear_below(s, seq, rec->subject);
+    else if (rec->flags & REC_ROLLUP_SUBJECT) {
+        struct subject *e = index_get(s, rec->subject, false);
+        if (e && e->count > 1 && !limits_subject(s, e, 1))
+            chore_subject(s, rec->subject, 1);
+    }
+    if (most && !(rec->flags & REC_SKIP)) {
+        struct subject *e = index_get(s, rec->subject, false);
+        if (e && e->count > most && !limits_subject(s, e, most))
+            chore_subject(s, rec->subject, most);
+        if (over(s))
+            stream_trim(s);
+    }
+    if (s->spec.max_age_ns > 0 && !turn_timer_is_set(&s->expiry))
+        turn_set(s->st->turn, &s->expiry, clock_mono() + s->spec.max_age_ns);
+}
+
+/* --- age ------------------------------------------------------------------------------------- */
+
+bool limits_expire(struct stream *s, uint32_t most)
+{
+    int64_t limit = clock_wall() - s->spec.max_age_ns;
+    struct reader r;
+    bool more = false;
+    if (s->life != STREAM_LIVE || s->spec.max_age_ns <= 0)
+        return false;
+    reader_init(&r, s);
+    while (s->now.msgs) {
+        struct record rec;
+        uint64_t seq = s->now.first_seq;
+        if (reader_get(&r, seq, false, &rec))
+            stream_drop_lost(s, seq);
+        else if (rec.ts <= limit)
+            stream_drop(s, seq, &rec);
+        else
+            break;
+        if (!--most) {
+            more = true;
+            break;
+        }
+    }
+    reader_end(&r);
+    settle_first_ts(s);
+    if (!more && s->now.msgs)
+        turn_set(s->st->turn, &s->expiry,
+                 clock_mono() + (s->now.first_ts + s->spec.max_age_ns - clock_wall()) + 1);
+    return more;
+}
+
+void limits_on_expiry(void *stream)
+{
+    chore_expire(stream);
+}

@@ -1,0 +1,22 @@
+/* storage/limits.h -- what goes because something came
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_LIMITS_H
+#define STORAGE_LIMITS_H
+
+#include "storage/stream.h"
+
+/* After a record was stored: roll-ups, the subject's limit, the stream's limits. */
+void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t seq);
+/* The oldest of a subject leave until at most `most` remain; false: not finished, its first one is
+ * too far away. */
+bool limits_subject(struct stream *s, struct subject *e, uint64_t most);
+/* What the oldest message of the subject is accounted as. */
+uint64_t limits_first_size(struct stream *s, struct subject *e);
+/* The newest live number (as decided) whose subject matches the pattern; 0: none. */
+uint64_t limits_last_matching(struct stream *s, struct slice pattern);
+/* Drops live messages older than max_age, about `most` of them; true when more are due. Sets the
+ * expiry timer. */
+bool limits_expire(struct stream *s, uint32_t most);
+void limits_on_expiry(void *stream);
+
+#endif

@@ -1,0 +1,442 @@
+/* storage/lmdb.c -- the only file that knows LMDB
+ *
+ * It opens the environment by the rules of durability (no flag but MDB_NOTLS, size and magic looked
+ * at before a page is touched, dead readers cleared) and turns MDB codes into ours.
+ *
+ * A transaction is sticky: after the first error every further step is a no-op, and txn_commit()
+ * aborts and returns that error. The loop's view is one read transaction, renewed when somebody
+ * looks and reset when he is done, because a view that stays open keeps old pages from being used
+ * again and the file grows. Cursors of the view are parked per table between uses, so a look costs
+ * no allocation.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "storage/lmdb.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+_Static_assert(MDB_VERSION_FULL >= MDB_VERINT(0, 9, 24), "LMDB 0.9.24 or later");
+
+static const char *const table_names[DB_TABLES] = {
+    [DB_MAIN] = NULL,    [DB_BLOCKS] = "b",  [DB_HOLES] = "t",
+    [DB_SUBJECTS] = "s", [DB_CURSORS] = "c", [DB_META] = "m",
+};
+
+struct db {
+    MDB_env *env;
+    MDB_dbi dbi[DB_TABLES];
+    struct txn view;               /* the loop's; handle is kept, reset while depth is 0 */
+    unsigned depth;                /* how many look through it now */
+    MDB_cursor *parked[DB_TABLES]; /* the view's idle cursors */
+};
+
+static int err_of(int rc)
+{
+    switch (rc) {
+    case MDB_SUCCESS:
+        return 0;
+    case MDB_NOTFOUND:
+        return E_NOTFOUND;
+    case MDB_MAP_FULL:
+    case ENOSPC:
+        return E_SPACE;
+    case MDB_TXN_FULL:
+        return E_TOOBIG;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_BAD_TXN:
+    case MDB_INVALID:
+        return E_CORRUPT;
+    case MDB_VERSION_MISMATCH:
+        return E_VERSION;
+    case ENOMEM:
+        return E_NOMEM;
+    case MDB_PANIC:
+    case EIO:
+        return E_IO;
+    default:
+        return rc < 0 ? E_CORRUPT : E_SYS;
+    }
+}
+
+/* --- opening --------------------------------------------------------------------------------- */
+
+static void on_assert(MDB_env *env, const char *msg)
+{
+    (void)env;
+    log_fatal("the store's file is damaged, or LMDB has a bug: %s", msg);
+}
+
+static int complain(char **why, int err, const char *dir, const char *what)
+{
+    if (why)
+        *why = xasprintf("%s/data.mdb: %s", dir, what);
+    return err;
+}
+
+/* Before LMDB touches a page: long enough for both meta pages, and LMDB's magic in them. */
+static int look_before(const char *dir, char **why)
+{
+    char *path = xasprintf("%s/data.mdb", dir);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    free(path);
+    if (fd < 0)
+        return complain(why, E_CORRUPT, dir, "can't be opened for reading");
+    unsigned char head[32];
+    struct stat sb;
+    bool ok = fstat(fd, &sb) == 0 && sb.st_size >= 2 * 4096 &&
+              pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head;
+    close(fd);
+    if (!ok)
+        return complain(why, E_CORRUPT, dir, "is shorter than two pages; run frond --check");
+    uint32_t magic, version;
+    memcpy(&magic, head + 16, 4);
+    memcpy(&version, head + 20, 4);
+    if (magic != 0xBEEFC0DE)
+        return complain(why, E_CORRUPT, dir, "is not an LMDB file; run frond --check");
+    if (version != 1)
+        return complain(why, E_VERSION, dir, "is of another LMDB version");
+    return 0;
+}
+
+/* LMDB does not check that the file is as long as its meta page says; touching what is not there is
+ * SIGBUS. */
+static int look_after(MDB_env *env, const char *dir, char **why)
+{
+    MDB_envinfo info;
+    MDB_stat stat_main;
+    struct stat sb;
+    int fd;
+    if (mdb_env_info(env, &info) || mdb_env_stat(env, &stat_main) || mdb_env_get_fd(env, &fd) ||
+        fstat(fd, &sb) != 0)
+        return complain(why, E_SYS, dir, "can't be examined");
+    if (stat_main.ms_psize != 4096 || mdb_env_get_maxkeysize(env) != KEY_MAX)
+        return complain(why, E_VERSION, dir, "has another page or key size");
+    if ((uint64_t)sb.st_size < (info.me_last_pgno + 1) * (uint64_t)stat_main.ms_psize)
+        return complain(why, E_CORRUPT, dir, "was cut off; run frond --check on a copy");
+    return 0;
+}
+
+static int open_tables(struct db *db, bool create)
+{
+    MDB_txn *t;
+    int rc = mdb_txn_begin(db->env, NULL, 0, &t);
+    if (rc)
+        return err_of(rc);
+    for (int i = 0; i < DB_TABLES && !rc; i++)
+        rc = mdb_dbi_open(t, table_names[i], create && i != DB_MAIN ? MDB_CREATE : 0, &db->dbi[i]);
+    if (rc) {
+        mdb_txn_abort(t);
+        return rc == MDB_NOTFOUND ? E_CORRUPT : err_of(rc);
+    }
+    return err_of(mdb_txn_commit(t));
+}
+
+static int open_env(struct db *db, const struct db_config *cfg)
+{
+    unsigned flags = MDB_NOTLS;
+#ifdef FROND_NOSYNC
+    flags |= MDB_NOSYNC; /* only to prove that the tests notice */
+#endif
+    for (uint64_t map = cfg->map_bytes;; map /= 2) {
+        if (map < cfg->map_min)
+            map = cfg->map_min;
+        int rc = mdb_env_create(&db->env);
+        if (rc)
+            return err_of(rc);
+        mdb_env_set_assert(db->env, on_assert);
+        mdb_env_set_maxdbs(db->env, DB_TABLES + 4);
+        mdb_env_set_maxreaders(db->env, 64);
+        mdb_env_set_mapsize(db->env, map);
+        rc = mdb_env_open(db->env, cfg->dir, flags, 0600);
+        if (rc == 0)
+            return 0;
+        mdb_env_close(db->env);
+        db->env = NULL;
+        if (rc != ENOMEM || map == cfg->map_min)
+            return err_of(rc);
+    }
+}
+
+int db_open(const struct db_config *cfg, struct db **out, char **why)
+{
+    int err = cfg->create ? 0 : look_before(cfg->dir, why);
+    if (err)
+        return err;
+    struct db *db = xcalloc(1, sizeof *db);
+    db->view.db = db;
+    err = open_env(db, cfg);
+    if (err) {
+        (void)complain(why, err, cfg->dir, err_text(err));
+        free(db);
+        return err;
+    }
+    if (!cfg->create)
+        err = look_after(db->env, cfg->dir, why);
+    db_reader_check(db);
+    if (!err) {
+        err = open_tables(db, cfg->create);
+        if (err)
+            (void)complain(why, err, cfg->dir, "its tables can't be opened");
+    }
+    if (err) {
+        db_close(db);
+        return err;
+    }
+    *out = db;
+    return 0;
+}
+
+static void drop_view(struct db *db)
+{
+    for (int i = 0; i < DB_TABLES; i++) {
+        if (db->parked[i])
+            mdb_cursor_close(db->parked[i]);
+        db->parked[i] = NULL;
+    }
+    if (db->view.handle)
+        mdb_txn_abort(db->view.handle);
+    db->view.handle = NULL;
+}
+
+void db_close(struct db *db)
+{
+    if (!db)
+        return;
+    ASSERT(db->depth == 0);
+    drop_view(db);
+    mdb_env_close(db->env);
+    free(db);
+}
+
+int db_sync(struct db *db)
+{
+#ifdef FROND_NOSYNC
+    (void)db;
+    return 0;
+#else
+    return err_of(mdb_env_sync(db->env, 1));
+#endif
+}
+
+uint64_t db_extent(struct db *db)
+{
+    MDB_envinfo info;
+    return mdb_env_info(db->env, &info) ? 0 : (info.me_last_pgno + 1) * 4096ull;
+}
+
+void db_reader_check(struct db *db)
+{
+    int dead;
+    (void)mdb_reader_check(db->env, &dead);
+}
+
+/* --- transactions ---------------------------------------------------------------------------- */
+
+static bool failed(struct txn *t, int rc)
+{
+    if (rc && !t->err)
+        t->err = err_of(rc);
+    return rc != 0;
+}
+
+static MDB_val val_of(struct slice s)
+{
+    return (MDB_val){s.n, (void *)s.p};
+}
+
+void txn_begin(struct db *db, struct txn *t)
+{
+    *t = (struct txn){.db = db, .write = true};
+    MDB_txn *handle = NULL;
+    failed(t, mdb_txn_begin(db->env, NULL, 0, &handle));
+    t->handle = handle;
+}
+
+int txn_commit(struct txn *t)
+{
+    if (!t->err && fault_hit("commit"))
+        t->err = E_NOMEM;
+    if (!t->err && fault_hit("commit-space"))
+        t->err = E_SPACE;
+    if (!t->err && fault_hit("commit-io"))
+        t->err = E_IO;
+    if (t->err) {
+        txn_abort(t);
+        return t->err;
+    }
+    int rc = mdb_txn_commit(t->handle);
+    t->handle = NULL;
+    failed(t, rc);
+    return t->err;
+}
+
+void txn_abort(struct txn *t)
+{
+    if (t->handle)
+        mdb_txn_abort(t->handle);
+    t->handle = NULL;
+}
+
+void txn_put(struct txn *t, enum db_table table, struct slice key, struct slice value)
+{
+    if (t->err)
+        return;
+    MDB_val k = val_of(key), v = val_of(value);
+    failed(t, mdb_put(t->handle, t->db->dbi[table], &k, &v, 0));
+}
+
+char *txn_reserve(struct txn *t, enum db_table table, struct slice key, size_t n, bool append)
+{
+    if (t->err)
+        return NULL;
+    MDB_val k = val_of(key), v = {n, NULL};
+    unsigned flags = MDB_RESERVE | (append ? MDB_APPEND : 0);
+    return failed(t, mdb_put(t->handle, t->db->dbi[table], &k, &v, flags)) ? NULL : v.mv_data;
+}
+
+void txn_del(struct txn *t, enum db_table table, struct slice key)
+{
+    if (t->err)
+        return;
+    MDB_val k = val_of(key);
+    int rc = mdb_del(t->handle, t->db->dbi[table], &k, NULL);
+    if (rc != MDB_NOTFOUND)
+        failed(t, rc);
+}
+
+bool txn_get(struct txn *t, enum db_table table, struct slice key, struct slice *value)
+{
+    if (t->err)
+        return false;
+    MDB_val k = val_of(key), v;
+    int rc = mdb_get(t->handle, t->db->dbi[table], &k, &v);
+    if (rc == MDB_NOTFOUND || failed(t, rc))
+        return false;
+    *value = slice_of(v.mv_data, v.mv_size);
+    return true;
+}
+
+/* --- the view -------------------------------------------------------------------------------- */
+
+static int view_begin(struct db *db)
+{
+    if (db->view.handle)
+        return mdb_txn_renew(db->view.handle);
+    MDB_txn *handle = NULL;
+    int rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &handle);
+    if (rc == MDB_READERS_FULL) {
+        db_reader_check(db);
+        rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &handle);
+    }
+    db->view.handle = handle;
+    return rc;
+}
+
+struct txn *view_open(struct db *db)
+{
+    if (db->depth == 0) {
+        int rc = view_begin(db);
+        db->view.err = 0;
+        if (rc) {
+            log_error("the store can't be read: %s", mdb_strerror(rc));
+            drop_view(db);
+            return NULL;
+        }
+    }
+    db->depth++;
+    return &db->view;
+}
+
+void view_close(struct db *db)
+{
+    ASSERT(db->depth > 0);
+    if (--db->depth == 0)
+        mdb_txn_reset(db->view.handle);
+}
+
+/* --- walks ----------------------------------------------------------------------------------- */
+
+static bool walk_step(struct walk *w, MDB_cursor_op op, struct slice at)
+{
+    MDB_val k = val_of(at), v;
+    int rc = mdb_cursor_get(w->cursor, &k, &v, op);
+    if (rc) {
+        if (rc != MDB_NOTFOUND)
+            failed(w->t, rc);
+        return false;
+    }
+    w->key = slice_of(k.mv_data, k.mv_size);
+    w->value = slice_of(v.mv_data, v.mv_size);
+    return true;
+}
+
+static bool walk_begin(struct walk *w, struct txn *t, enum db_table table)
+{
+    *w = (struct walk){.t = t};
+    if (t->err)
+        return false;
+    MDB_cursor *c = NULL;
+    if (!t->write) {
+        w->kept = &t->db->parked[table];
+        c = t->db->parked[table];
+        t->db->parked[table] = NULL;
+        if (c && failed(t, mdb_cursor_renew(t->handle, c))) {
+            mdb_cursor_close(c);
+            return false;
+        }
+    }
+    if (!c && failed(t, mdb_cursor_open(t->handle, t->db->dbi[table], &c)))
+        return false;
+    w->cursor = c;
+    return true;
+}
+
+bool walk_seek(struct walk *w, struct txn *t, enum db_table table, struct slice from)
+{
+    return walk_begin(w, t, table) && walk_step(w, MDB_SET_RANGE, from);
+}
+
+bool walk_seek_back(struct walk *w, struct txn *t, enum db_table table, struct slice from)
+{
+    if (!walk_begin(w, t, table))
+        return false;
+    if (!walk_step(w, MDB_SET_RANGE, from))
+        return !t->err && walk_step(w, MDB_LAST, from);
+    return slice_eq(w->key, from) || walk_step(w, MDB_PREV, from);
+}
+
+bool walk_next(struct walk *w)
+{
+    return !w->t->err && walk_step(w, MDB_NEXT, (struct slice){0});
+}
+
+bool walk_prev(struct walk *w)
+{
+    return !w->t->err && walk_step(w, MDB_PREV, (struct slice){0});
+}
+
+void walk_del(struct walk *w)
+{
+    if (!w->t->err)
+        failed(w->t, mdb_cursor_del(w->cursor, 0));
+}
+
+void walk_end(struct walk *w)
+{
+    if (!w->cursor)
+        return;
+    MDB_cursor **kept = w->kept;
+    if (kept && !*kept)
+        *kept = w->cursor;
+    else
+        mdb_cursor_close(w->cursor);
+    w->cursor = NULL;
+}

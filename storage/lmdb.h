@@ -1,0 +1,84 @@
+/* storage/lmdb.h -- the file: a transaction with a sticky error, and walks that look like loops
+ *
+ *     struct txn t;
+ *     txn_begin(db, &t);
+ *     txn_put(&t, DB_META, key, value);
+ *     txn_del(&t, DB_HOLES, key);
+ *     int err = txn_commit(&t);              twenty steps, one look at the end
+ *
+ *     struct walk w;
+ *     for (bool on = walk_seek(&w, view, DB_BLOCKS, from); on; on = walk_next(&w)) use(w.key,
+ * w.value); walk_end(&w);
+ *
+ * Threads: one write transaction at a time, by the thread that began it (the writer). The one view
+ * belongs to the loop thread. Slices into the file are good until the transaction ends or, in a
+ * write transaction, changes something. Errors: E_SPACE (map or disk full), E_IO, E_CORRUPT,
+ * E_NOMEM, E_NOTFOUND. LMDB's own codes stay in lmdb.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_LMDB_H
+#define STORAGE_LMDB_H
+
+#include "base/err.h"
+#include "storage/keys.h"
+
+struct db;
+
+/* dir holds (or, with create, will hold) data.mdb. map_bytes is tried first and halved down to
+ * map_min while the address space refuses. *why gets an owned sentence on error. */
+struct db_config {
+    const char *dir;
+    uint64_t map_bytes, map_min;
+    bool create;
+};
+int db_open(const struct db_config *cfg, struct db **out, char **why) MUST_CHECK;
+void db_close(struct db *db);
+/* Everything the process before us wrote is on the device when this returns 0. */
+int db_sync(struct db *db) MUST_CHECK;
+/* Bytes of the file in use: used pages less free ones can't be had cheaply; this is the file's
+ * extent. */
+uint64_t db_extent(struct db *db);
+/* Clears the slots of readers that died. */
+void db_reader_check(struct db *db);
+
+struct txn {
+    struct db *db;
+    void *handle; /* MDB_txn */
+    int err;      /* the first thing that went wrong; later steps do nothing */
+    bool write;
+};
+
+void txn_begin(struct db *db, struct txn *t);
+int txn_commit(struct txn *t) MUST_CHECK;
+void txn_abort(struct txn *t);
+void txn_put(struct txn *t, enum db_table table, struct slice key, struct slice value);
+/* Room for a value of n bytes to be filled before the next step; NULL when the transaction has
+ * failed. append: the key is larger than all others. */
+char *txn_reserve(struct txn *t, enum db_table table, struct slice key, size_t n, bool append);
+/* Deleting what is not there is fine. */
+void txn_del(struct txn *t, enum db_table table, struct slice key);
+/* False: not there, or the transaction has failed. */
+bool txn_get(struct txn *t, enum db_table table, struct slice key, struct slice *value);
+
+/* The loop's view of the last commit. Nests: the outermost call opens, its view_close() ends it.
+ * NULL when it can't be opened (logged). */
+struct txn *view_open(struct db *db);
+void view_close(struct db *db);
+
+struct walk {
+    struct slice key, value;
+    void *cursor; /* MDB_cursor */
+    struct txn *t;
+    void *kept; /* the view's parked cursor for this table, when it is that one */
+};
+/* The first key >= from; false at the end. Must be paired with walk_end(), whatever it returns. */
+bool walk_seek(struct walk *w, struct txn *t, enum db_table table, struct slice from);
+/* The last key <= from. */
+bool walk_seek_back(struct walk *w, struct txn *t, enum db_table table, struct slice from);
+bool walk_next(struct walk *w);
+bool walk_prev(struct walk *w);
+/* Deletes the current pair of a write transaction; walk_next() then gives the one after it. */
+void walk_del(struct walk *w);
+void walk_end(struct walk *w);
+
+#endif

@@ -1,0 +1,245 @@
+/* storage/read.c -- the door's reads: what readers see, from memory and file alike
+ *
+ * Everything here looks at `shown`: numbers up to the last commit, records that are not removed as
+ * of it. Each function opens a view, looks, and closes it before it returns.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/subject.h"
+#include "storage/reader.h"
+#include "storage/store.h"
+#include "storage/streams.h"
+
+static bool matches(const struct store_filter *f, struct slice subject)
+{
+    if (!f || !f->n)
+        return true;
+    for (size_t i = 0; i < f->n; i++)
+        if (subject_match(subject, f->patterns[i]))
+            return true;
+    return false;
+}
+
+static struct record_out out_of(uint64_t seq, const struct record *rec)
+{
+    return (struct record_out){.seq = seq,
+                               .ts = rec->ts,
+                               .subject = rec->subject,
+                               .hdr = rec->hdr,
+                               .payload = rec->payload};
+}
+
+/* --- many ------------------------------------------------------------------------------------ */
+
+struct reading {
+    struct reader r;
+    const struct store_filter *f;
+    uint32_t msgs, scan; /* left */
+    uint64_t bytes;      /* left */
+    bool any;            /* one was handed out */
+    store_each_fn *each;
+    void *arg;
+};
+
+enum { STEP_ON, STEP_STOP, STEP_RETRY, STEP_FULL }; /* what became of one record */
+
+static int hand_out(struct reading *x, uint64_t seq)
+{
+    struct stream *s = x->r.s;
+    struct record rec;
+    if (!stream_live_shown(s, seq) || reader_get(&x->r, seq, false, &rec) ||
+        !matches(x->f, rec.subject))
+        return STEP_ON;
+    uint64_t n = rec.subject.n + rec.hdr.n + rec.payload.n;
+    if (!x->msgs || (x->any && n > x->bytes))
+        return STEP_FULL;
+    if (reader_get(&x->r, seq, true, &rec))
+        return STEP_ON;
+    struct record_out out = out_of(seq, &rec);
+    int said = x->each(x->arg, &out);
+    if (said == READ_RETRY)
+        return STEP_RETRY;
+    x->any = true;
+    x->msgs--;
+    x->bytes -= n < x->bytes ? n : x->bytes;
+    return said == READ_STOP || s->life != STREAM_LIVE ? STEP_STOP : STEP_ON;
+}
+
+static int read_on(struct reading *x, uint64_t *from)
+{
+    struct stream *s = x->r.s;
+    if (*from < s->shown.first_seq)
+        *from = s->shown.first_seq;
+    while (*from <= s->shown.last_seq) {
+        uint64_t seq = reader_next(&x->r, *from);
+        if (!seq || seq > s->shown.last_seq) {
+            *from = s->shown.last_seq + 1;
+            break;
+        }
+        *from = seq;
+        if (!x->scan--)
+            return READ_BUDGET;
+        int step = hand_out(x, seq);
+        if (step == STEP_FULL)
+            return READ_BUDGET;
+        if (step == STEP_RETRY)
+            return READ_STOPPED;
+        *from = seq + 1;
+        if (step == STEP_STOP)
+            return READ_STOPPED;
+        if (!x->msgs && *from <= s->shown.last_seq)
+            return READ_BUDGET;
+    }
+    return READ_END;
+}
+
+int store_read(struct stream *s, uint64_t *from, const struct store_filter *f,
+               const struct read_budget *budget, store_each_fn *each, void *arg)
+{
+    struct reading x = {.f = f,
+                        .msgs = budget->max_msgs,
+                        .scan = budget->max_scan,
+                        .bytes = budget->max_bytes,
+                        .each = each,
+                        .arg = arg};
+    if (s->life != STREAM_LIVE)
+        return E_CLOSED;
+    reader_init(&x.r, s);
+    x.r.give_back = true;
+    int said = read_on(&x, from);
+    reader_end(&x.r);
+    return said;
+}
+
+/* --- one ------------------------------------------------------------------------------------- */
+
+int store_get(struct stream *s, uint64_t seq, store_each_fn *each, void *arg)
+{
+    uint64_t first = s->spec.first_seq > 1 ? s->spec.first_seq : 1;
+    if (s->life != STREAM_LIVE)
+        return E_CLOSED;
+    if (seq < first || seq > s->shown.last_seq)
+        return E_NOTFOUND;
+    if (!stream_live_shown(s, seq))
+        return E_DELETED;
+    struct reader r;
+    struct record rec;
+    reader_init(&r, s);
+    int err = reader_get(&r, seq, true, &rec);
+    if (!err) {
+        struct record_out out = out_of(seq, &rec);
+        (void)each(arg, &out);
+    }
+    reader_end(&r);
+    return err == E_NOTFOUND ? E_DELETED : err;
+}
+
+/* The newest one seen that matches, at most high. */
+static uint64_t scan_back(struct stream *s, const struct store_filter *f, uint64_t high)
+{
+    struct reader r;
+    uint64_t found = 0;
+    reader_init(&r, s);
+    uint64_t seq = reader_prev(&r, high);
+    while (seq && seq >= s->shown.first_seq && !found) {
+        struct record rec;
+        if (reader_get(&r, seq, false, &rec) == 0 && matches(f, rec.subject) &&
+            stream_live_shown(s, seq))
+            found = seq;
+        else
+            seq = reader_prev(&r, seq - 1);
+    }
+    reader_end(&r);
+    return found;
+}
+
+static uint64_t last_literal(struct stream *s, struct slice subject, uint64_t up_to)
+{
+    uint64_t last = index_last_shown(s, subject);
+    if (!last || last <= up_to)
+        return last;
+    const struct store_filter one = {&subject, 1};
+    return scan_back(s, &one, up_to);
+}
+
+static uint64_t last_wildcard(struct stream *s, struct slice pattern, uint64_t up_to)
+{
+    const struct store_filter one = {&pattern, 1};
+    return scan_back(s, &one, up_to);
+}
+
+uint64_t store_last_seq(struct stream *s, const struct store_filter *f, uint64_t up_to)
+{
+    if (s->life != STREAM_LIVE)
+        return 0;
+    if (s->index.behind)
+        index_ready(s);
+    if (!up_to || up_to > s->shown.last_seq)
+        up_to = s->shown.last_seq;
+    if (!f || !f->n)
+        return scan_back(s, NULL, up_to);
+    uint64_t best = 0;
+    for (size_t i = 0; i < f->n; i++) {
+        uint64_t seq = subject_has_wildcard(f->patterns[i])
+                           ? last_wildcard(s, f->patterns[i], up_to)
+                           : last_literal(s, f->patterns[i], up_to);
+        if (seq > best)
+            best = seq;
+    }
+    return best;
+}
+
+int store_get_last(struct stream *s, struct slice subject, store_each_fn *each, void *arg)
+{
+    const struct store_filter one = {&subject, 1};
+    uint64_t seq = store_last_seq(s, &one, 0);
+    return seq ? store_get(s, seq, each, arg) : E_NOTFOUND;
+}
+
+/* --- by time --------------------------------------------------------------------------------- */
+
+static int64_t time_of(struct reader *r, uint64_t seq)
+{
+    struct record rec;
+    int err = reader_get(r, seq, false, &rec);
+    return err == E_CORRUPT ? INT64_MAX : rec.ts; /* a stub without message has its time as well */
+}
+
+uint64_t stream_seq_at(struct stream *s, int64_t ts)
+{
+    struct reader r;
+    uint64_t lo = s->shown.first_seq, hi = s->shown.last_seq + 1;
+    reader_init(&r, s);
+    while (lo < hi) { /* times don't go backwards: the first record at or after mid decides */
+        uint64_t mid = lo + (hi - lo) / 2;
+        uint64_t at = reader_next(&r, mid);
+        if (!at || at >= hi || time_of(&r, at) >= ts)
+            hi = mid;
+        else
+            lo = at + 1;
+    }
+    reader_end(&r);
+    return lo;
+}
+
+uint64_t store_seq_at_time(struct stream *s, int64_t ts)
+{
+    uint64_t seq = stream_seq_at(s, ts);
+    while (seq <= s->shown.last_seq && !stream_live_shown(s, seq))
+        seq++;
+    return seq;
+}
+
+uint64_t store_count_from(struct stream *s, uint64_t seq)
+{
+    if (seq < s->shown.first_seq)
+        seq = s->shown.first_seq;
+    if (!s->shown.msgs || seq > s->shown.last_seq)
+        return 0;
+    if (seq == s->shown.first_seq)
+        return s->shown.msgs;
+    stream_load_holes(s);
+    uint64_t end = s->shown.last_seq + 1;
+    uint64_t dead = holes_count_from(&s->holes, seq) - holes_count_from(&s->holes, end);
+    uint64_t back = holes_count_from(&s->undone, seq) - holes_count_from(&s->undone, end);
+    return end - seq - (dead - back);
+}

@@ -1,0 +1,498 @@
+/* storage/stream.c -- see stream.h
+ *
+ * The bookkeeping of one stream: which chunks it has, which numbers are holes, where it begins. Who
+ * decides what is stored is append.c; what goes and when, limits.c.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "storage/stream.h"
+
+#include "base/mem.h"
+#include "storage/cursor.h"
+#include "storage/reader.h"
+#include "storage/store.h"
+
+static char *keep(char *at, struct slice *s)
+{
+    if (s->n)
+        memcpy(at, s->p, s->n);
+    s->p = at;
+    return at + s->n;
+}
+
+void stream_set_spec(struct stream *s, const struct stream_spec *spec)
+{
+    char *mem = xmalloc(spec->account.n + spec->name.n + spec->config.n + 1);
+    struct stream_spec mine = *spec;
+    char *at = keep(mem, &mine.account);
+    at = keep(at, &mine.name);
+    (void)keep(at, &mine.config);
+    char *old = s->spec_mem;
+    s->spec = mine;
+    s->spec_mem = mem;
+    free(old);
+}
+
+static void begin_empty(struct stream *s)
+{
+    uint64_t first = s->spec.first_seq > 1 ? s->spec.first_seq : 1;
+    s->now = (struct state){.first_seq = first, .last_seq = first - 1};
+    s->shown = s->now;
+    s->index.w_first = first;
+    s->index.w_last = first - 1;
+}
+
+struct stream *stream_new(struct store *st, uint32_t sid, const struct stream_spec *spec)
+{
+    struct stream *s = xcalloc(1, sizeof *s);
+    s->st = st;
+    s->sid = sid;
+    s->memory = spec->memory;
+    s->next_cid = 1;
+    stream_set_spec(s, spec);
+    list_init(&s->link);
+    list_init(&s->cursors);
+    list_init(&s->parked);
+    list_init(&s->jobs);
+    list_init(&s->chores);
+    holes_init(&s->holes);
+    holes_init(&s->undone);
+    holes_init(&s->damaged);
+    index_init(&s->index);
+    dedupe_init(&s->dedupe);
+    pin_init(&s->holes_pin, PIN_HOLES, s);
+    pin_init(&s->state_pin, PIN_STATE, s);
+    pin_init(&s->index.pin, PIN_INDEX, s);
+    begin_empty(s);
+    return s;
+}
+
+static void drop_chunk(struct stream *s, struct chunk *c)
+{
+    pin_clear(&c->pin);
+    if (c->borrowed)
+        c->orphan = true; /* its last batch frees it */
+    else
+        chunk_free(s->st->pool, c);
+}
+
+static void drop_chunks(struct stream *s)
+{
+    for (size_t i = s->chunk_head; i < s->chunk_end; i++)
+        drop_chunk(s, s->chunks[i]);
+    s->chunk_head = s->chunk_end = 0;
+}
+
+void stream_forget(struct stream *s)
+{
+    drop_chunks(s);
+    holes_release(&s->holes);
+    holes_release(&s->undone);
+    holes_release(&s->damaged);
+    s->holes_loaded = false;
+    s->holes_pos = 0;
+    s->holes_flush = 0;
+    index_release(s);
+    index_init(&s->index);
+    pin_init(&s->index.pin, PIN_INDEX, s);
+    dedupe_release(&s->dedupe);
+    buf_release(&s->last_id);
+    s->last_id_known = s->write_state = false;
+    s->stored_last = 0;
+    s->window_pos = 0;
+    pin_clear(&s->holes_pin);
+    pin_clear(&s->state_pin);
+    s->touched = 0;
+    s->first_ts_stale = false;
+    s->freed = s->asked_below = 0;
+    begin_empty(s);
+}
+
+void stream_free(struct stream *s)
+{
+    cursors_free(s);
+    stream_forget(s);
+    free(s->chunks);
+    list_unlink(&s->link);
+    free(s->spec_mem);
+    free(s);
+}
+
+struct batch *stream_batch(struct stream *s)
+{
+    struct batch *b = s->memory ? s->st->mem : s->st->gather;
+    if (s->touched != b->n) {
+        s->touched = b->n;
+        batch_mark(b, s, &s->now); /* brought up to date when the batch is closed */
+        b->writes = true;
+        store_wake(s->st);
+    }
+    return b;
+}
+
+/* --- chunks ---------------------------------------------------------------------------------- */
+
+void stream_push_chunk(struct stream *s, struct chunk *c)
+{
+    if (s->chunk_end == s->chunk_cap) {
+        size_t n = stream_chunks(s);
+        if (s->chunk_head >= n + 4) {
+            memmove(s->chunks, s->chunks + s->chunk_head, n * sizeof(struct chunk *));
+        } else {
+            s->chunk_cap = s->chunk_cap ? s->chunk_cap * 2 : 4;
+            struct chunk **at = xmalloc(s->chunk_cap * sizeof(struct chunk *));
+            if (n)
+                memcpy(at, s->chunks + s->chunk_head, n * sizeof(struct chunk *));
+            free(s->chunks);
+            s->chunks = at;
+        }
+        s->chunk_head = 0;
+        s->chunk_end = n;
+    }
+    s->chunks[s->chunk_end++] = c;
+    pin_init(&c->pin, PIN_CHUNK, s);
+}
+
+struct chunk *stream_room(struct stream *s, uint64_t seq, size_t record)
+{
+    struct chunk *c = stream_chunks(s) ? s->chunks[s->chunk_end - 1] : NULL;
+    bool large = record > RECORD_LARGE;
+    if (c && !large && chunk_fits(c, seq, record))
+        return c;
+    struct chunk *fresh = chunk_new(s->st->pool, seq, record);
+    if (!fresh)
+        return NULL;
+    if (c && !c->sealed)
+        stream_seal(s, c);
+    stream_push_chunk(s, fresh);
+    return fresh;
+}
+
+/* The part of the gathering batch that stands for this chunk. */
+static struct part *part_of(struct stream *s, struct chunk *c)
+{
+    struct batch *b = stream_batch(s);
+    if (c->batch == b->n)
+        return &b->parts[c->part];
+    c->batch = b->n;
+    c->part = (uint32_t)b->nparts;
+    c->borrowed++;
+    struct part *p = batch_part(b);
+    *p = (struct part){.stream = s, .chunk = c, .sid = s->sid, .from = c->used, .to = c->used};
+    return p;
+}
+
+static void store_chunk(struct stream *s, struct chunk *c)
+{
+    struct part *p = part_of(s, c);
+    p->store = true;
+    p->block = chunk_block(c);
+    if (c->last_seq < s->now.purge_floor)
+        p->block.n = 0; /* all of it was purged: nobody will read it again */
+    pin_clear(&c->pin);
+    s->st->trim = true;
+}
+
+void stream_seal(struct stream *s, struct chunk *c)
+{
+    c->sealed = true;
+    if (!s->memory)
+        store_chunk(s, c);
+}
+
+void stream_store_partly(struct stream *s, struct chunk *c)
+{
+    store_chunk(s, c);
+}
+
+/* The writer may be reading the chunk, so a copy takes its place, without the record, and is
+ * stored. */
+void stream_erase_in_chunk(struct stream *s, size_t i, uint64_t seq)
+{
+    struct chunk *old = stream_chunk(s, i), *c = old;
+    size_t room;
+    if (!s->memory) {
+        bool large = (old->flags & BLOCK_PARTS) != 0;
+        c = chunk_new(s->st->pool, old->first_seq, large ? old->size - BLOCK_HEAD - 4u : 0);
+        if (!c)
+            return; /* the block in the file is overwritten later, by CHANGE_ERASE */
+        size_t dir = 4 * (size_t)old->n;
+        memcpy(c->mem + BLOCK_HEAD, old->mem + BLOCK_HEAD, old->used - BLOCK_HEAD);
+        memcpy(c->mem + c->size - dir, old->mem + old->size - dir, dir);
+        c->used = old->used;
+        c->n = old->n;
+        c->flags = old->flags;
+        c->last_seq = old->last_seq;
+        c->min_ts = old->min_ts;
+        c->max_ts = old->max_ts;
+        c->live = old->live;
+        s->chunks[s->chunk_head + i] = c;
+        pin_init(&c->pin, PIN_CHUNK, s);
+        drop_chunk(s, old);
+    }
+    struct block b = chunk_block(c);
+    const char *p = block_record(&b, seq, &room);
+    if (p)
+        record_blank(c->mem + (p - c->mem), s->sid, seq);
+    if (!s->memory)
+        stream_seal(s, c);
+}
+
+void stream_release_chunks(struct stream *s)
+{
+    while (s->chunk_head < s->chunk_end) {
+        struct chunk *c = s->chunks[s->chunk_head];
+        bool done = s->memory ? c->sealed && !c->live : c->sealed && c->stored;
+        if (!done || c->borrowed)
+            return;
+        chunk_free(s->st->pool, c);
+        s->chunk_head++;
+    }
+}
+
+size_t stream_find_chunk(const struct stream *s, uint64_t seq)
+{
+    size_t lo = s->chunk_head, hi = s->chunk_end;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (s->chunks[mid]->last_seq < seq)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo - s->chunk_head;
+}
+
+/* --- holes ----------------------------------------------------------------------------------- */
+
+void stream_load_holes(struct stream *s)
+{
+    if (s->holes_loaded || s->memory)
+        return;
+    s->holes_loaded = true;
+    struct txn *view = view_open(s->st->db);
+    if (!view)
+        return;
+    struct key from;
+    struct walk w;
+    key_hole(&from, s->sid, s->now.first_seq / HOLE_PAGE);
+    uint64_t page;
+    bool on = walk_seek_back(&w, view, DB_HOLES, key_slice(&from)); /* a run may begin before */
+    if (!on || !key_is_hole(w.key, s->sid, &page)) {
+        walk_end(&w);
+        on = walk_seek(&w, view, DB_HOLES, key_slice(&from));
+    }
+    for (; on && key_is_hole(w.key, s->sid, &page); on = walk_next(&w))
+        if (holes_row_load(&s->holes, page, w.value))
+            stream_report_damage(s, page * HOLE_PAGE);
+    walk_end(&w);
+    view_close(s->st->db);
+}
+
+bool stream_live_now(struct stream *s, uint64_t seq)
+{
+    if (seq < s->now.first_seq || seq > s->now.last_seq)
+        return false;
+    if (!s->holes_loaded)
+        stream_load_holes(s);
+    return !s->holes.n || !holes_test(&s->holes, seq);
+}
+
+bool stream_live_shown(struct stream *s, uint64_t seq)
+{
+    if (seq < s->shown.first_seq || seq > s->shown.last_seq)
+        return false;
+    if (!s->holes_loaded)
+        stream_load_holes(s);
+    return !s->holes.n || !holes_test(&s->holes, seq) ||
+           (s->undone.n && holes_test(&s->undone, seq));
+}
+
+static void holes_changed(struct stream *s)
+{
+    if (!s->memory)
+        pin_hold(&s->st->pins, &s->holes_pin, s->st->gather->n, s->st->journal_at);
+}
+
+void stream_skip_numbers(struct stream *s, uint64_t first, uint64_t last)
+{
+    if (first > last)
+        return;
+    holes_set_range(&s->holes, first, last);
+    if (!s->memory)
+        op_hole(stream_batch(s), s->sid, first, last);
+    holes_changed(s);
+}
+
+void stream_know_last_id(struct stream *s)
+{
+    struct reader r;
+    struct record rec;
+    if (s->last_id_known)
+        return;
+    s->last_id_known = true;
+    reader_init(&r, s);
+    if (s->now.last_seq && reader_get(&r, s->now.last_seq, false, &rec) == 0)
+        buf_add_slice(&s->last_id, rec.msg_id);
+    reader_end(&r);
+}
+
+/* --- removal --------------------------------------------------------------------------------- */
+
+uint64_t stream_account(const struct stream *s, const struct record *r)
+{
+    return record_account(r->subject.n, r->hdr.n, r->payload.n, s->memory);
+}
+
+static void note_live(struct stream *s, uint64_t seq)
+{
+    size_t i = s->memory ? stream_find_chunk(s, seq) : stream_chunks(s);
+    if (i < stream_chunks(s) && stream_chunk(s, i)->first_seq <= seq)
+        stream_chunk(s, i)->live--;
+}
+
+static void counted_out(struct stream *s, uint64_t bytes)
+{
+    s->now.msgs -= s->now.msgs > 0;
+    s->now.bytes -= bytes < s->now.bytes ? bytes : s->now.bytes;
+    s->freed += bytes;
+    store_account(s, -(int64_t)bytes);
+}
+
+/* The number leaves: by moving the head, or as a hole. */
+static void number_out(struct stream *s, uint64_t seq, struct slice subject)
+{
+    struct batch *b = stream_batch(s);
+    bool looked = !list_empty(&s->jobs);
+    bool told = looked || s->watch;
+    bool news = looked || (s->watch && s->watch->want_removed_subjects);
+    struct removed *r = NULL;
+    note_live(s, seq);
+    if (seq == s->now.first_seq) {
+        s->now.first_seq = seq + 1;
+        s->first_ts_stale = true;
+        struct removed *last = b->nremoved ? &b->removed[b->nremoved - 1] : NULL;
+        if (told && !news && last && last->stream == s && last->last + 1 == seq)
+            last->last = seq;
+        else if (told)
+            r = batch_removed(b, s, seq, news ? subject : (struct slice){0});
+        if (r && !news)
+            r->last = seq;
+        return;
+    }
+    holes_set(&s->holes, seq);
+    holes_set(&s->undone, seq);
+    holes_changed(s);
+    r = batch_removed(b, s, seq, news ? subject : (struct slice){0});
+    r->hole = true;
+}
+
+void stream_drop(struct stream *s, uint64_t seq, const struct record *r)
+{
+    bool head = seq == s->now.first_seq;
+    counted_out(s, stream_account(s, r));
+    if (!s->memory && !head)
+        op_delete(stream_batch(s), s->sid, seq, r->subject);
+    index_remove(s, r->subject, seq);
+    number_out(s, seq, r->subject);
+    if (head)
+        stream_settle_first(s);
+}
+
+void stream_drop_lost(struct stream *s, uint64_t seq)
+{
+    bool head = seq == s->now.first_seq;
+    counted_out(s, 0);
+    if (!s->memory && !head)
+        op_delete(stream_batch(s), s->sid, seq, (struct slice){0});
+    number_out(s, seq, (struct slice){0});
+    if (head)
+        stream_settle_first(s);
+}
+
+void stream_settle_first(struct stream *s)
+{
+    stream_load_holes(s);
+    if (!s->now.msgs) {
+        s->now.first_seq = s->now.last_seq + 1;
+        s->now.first_ts = 0;
+        s->first_ts_stale = false;
+        return;
+    }
+    if (s->holes.n)
+        s->now.first_seq = holes_next_live(&s->holes, s->now.first_seq);
+}
+
+void stream_clear(struct stream *s, uint64_t next)
+{
+    struct batch *b = stream_batch(s);
+    if ((s->watch || !list_empty(&s->jobs)) && s->now.msgs) {
+        struct removed *r = batch_removed(b, s, s->now.first_seq, (struct slice){0});
+        r->last = s->now.last_seq;
+    }
+    s->freed += s->now.bytes;
+    store_account(s, -(int64_t)s->now.bytes);
+    index_clear(s);
+    s->now.msgs = s->now.bytes = 0;
+    s->now.last_seq = next - 1;
+    s->now.first_seq = next;
+    s->now.first_ts = 0;
+    s->now.purge_floor = next;
+    s->first_ts_stale = false;
+    if (s->memory)
+        drop_chunks(s);
+}
+
+void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
+{
+    struct state was = s->now;
+    struct reader r;
+    struct record rec;
+    uint64_t bytes = 0;
+    reader_init(&r, s);
+    if (reader_get(&r, seq, false, &rec) == 0)
+        bytes = stream_account(s, &rec);
+    reader_end(&r);
+    if (was.msgs <= 1)
+        return;
+    struct batch *b = stream_batch(s);
+    if (s->watch || !list_empty(&s->jobs)) {
+        struct removed *gone = batch_removed(b, s, was.first_seq, (struct slice){0});
+        gone->last = seq - 1;
+    }
+    s->freed += was.bytes - bytes;
+    store_account(s, (int64_t)bytes - (int64_t)was.bytes);
+    index_clear(s);
+    s->now.msgs = 1;
+    s->now.bytes = bytes;
+    s->now.first_seq = seq;
+    s->now.first_ts = was.last_ts;
+    s->now.purge_floor = seq;
+    s->first_ts_stale = false;
+    index_add(s, subject, seq);
+    if (s->memory)
+        for (size_t i = 0; i + 1 < stream_chunks(s); i++)
+            stream_chunk(s, i)->live = 0;
+}
+
+void stream_give_blocks_back(struct stream *s, bool all)
+{
+    if (s->memory) {
+        stream_release_chunks(s);
+        holes_drop_below(&s->holes, s->shown.first_seq);
+        return;
+    }
+    if (!all && s->freed < BLOCK_SIZE)
+        return;
+    uint64_t below = s->now.first_seq;
+    const struct index *x = &s->index;
+    uint64_t rows = x->w_first > s->now.purge_floor ? x->w_first : s->now.purge_floor;
+    if (rows < below) /* the catch-up after a crash still wants them */
+        below = rows;
+    if (below <= s->asked_below)
+        return;
+    s->freed = 0;
+    s->asked_below = below;
+    change_trim(stream_batch(s), s->sid, below, BLOCKS_A_COMMIT);
+    if (s->shown.first_seq >= below)
+        holes_drop_below(&s->holes, below);
+}

@@ -1,0 +1,138 @@
+/* storage/stream.h -- a stream on the loop: numbers, limits, what is durable
+ *
+ * Two pictures of every stream. `now` is what has been decided: numbers are given, duplicates and
+ * limits judged against it. `shown` is what the last commit left: readers, info and watchers see
+ * only that. The difference travels in a batch and becomes visible with its receipt.
+ *
+ *     now.first ≤ … ≤ now.last                 decided
+ *     shown.first ≤ … ≤ shown.last = durable   seen
+ *
+ * What always holds
+ *   (1) each number from now.first to now.last is a live record or marked in `holes`.
+ *   (2) a record not yet in a durable block is in one of `chunks`, which are in order of their
+ * numbers. (3) a hole that is decided but not durable is marked in `undone` too: readers still show
+ * the record.
+ *
+ * A memory stream is the same without the writer: its batch comes back within the turn.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef STORAGE_STREAM_H
+#define STORAGE_STREAM_H
+
+#include "storage/batch.h"
+#include "storage/dedupe.h"
+#include "storage/holes.h"
+#include "storage/index.h"
+#include "storage/storage.h"
+
+enum stream_life {
+    STREAM_LIVE,
+    STREAM_ENDING, /* deleted, or its creation failed: waiting for the receipt that ends the handle
+                    */
+    STREAM_LOST    /* a failed commit took its creation back */
+};
+
+struct stream {
+    struct store *st;
+    struct list link; /* in st->streams, by sid */
+    uint32_t sid;
+    enum stream_life life;
+    bool memory;
+    struct stream_spec spec; /* slices point into spec_mem */
+    char *spec_mem;
+    void *owner;
+    struct stream_watch *watch;
+    struct state now, shown;
+    struct chunk **chunks; /* [chunk_head, chunk_end), oldest first; the last may be open */
+    size_t chunk_head, chunk_end, chunk_cap;
+    struct holes holes;
+    struct holes undone;
+    struct holes damaged; /* reported already */
+    bool holes_loaded;    /* the rows of "t" are in holes */
+    struct pin holes_pin, state_pin;
+    size_t holes_pos;     /* a flush of dirty pages goes on here */
+    uint64_t holes_flush; /* the batch in which that flush began; 0: none */
+    struct index index;
+    struct dedupe dedupe;
+    struct buf last_id;   /* message id of the newest record, */
+    bool last_id_known;   /* once it was read (after a restart) */
+    bool write_state;     /* its state row goes with the gathering batch */
+    uint64_t stored_last; /* recovery: the newest number in a block */
+    struct job catch_up;  /* the index, then the duplicate window, after a restart */
+    uint64_t window_pos;  /* the window is read from here on */
+    uint64_t touched;     /* the gathering batch that has changes of ours */
+    bool first_ts_stale;  /* now.first_ts belongs to a record that is gone */
+    uint64_t freed;       /* accounted bytes removed since blocks were trimmed last */
+    uint64_t asked_below; /* blocks below this number were asked to go */
+    struct list cursors;
+    uint32_t next_cid;
+    struct list parked;       /* appends that wait for the index or the duplicate window */
+    struct list jobs;         /* jobs that read this stream: ended with it */
+    struct list chores;       /* exclusive jobs (purge, limits), one at a time, in order */
+    struct turn_timer expiry; /* max_age */
+};
+
+struct stream *stream_new(struct store *st, uint32_t sid, const struct stream_spec *spec);
+void stream_free(struct stream *s);
+/* Forgets what a commit decided: chunks, holes, index, window. The handle, its specification and
+ * its watcher stay. */
+void stream_forget(struct stream *s);
+void stream_set_spec(struct stream *s, const struct stream_spec *spec);
+
+/* The batch this stream's changes go into now. Marks the stream as touched. */
+struct batch *stream_batch(struct stream *s);
+
+/* --- chunks ---------------------------------------------------------------------------------- */
+
+static inline size_t stream_chunks(const struct stream *s)
+{
+    return s->chunk_end - s->chunk_head;
+}
+static inline struct chunk *stream_chunk(const struct stream *s, size_t i)
+{
+    return s->chunks[s->chunk_head + i];
+}
+void stream_push_chunk(struct stream *s, struct chunk *c);
+/* Room for one record as number seq, in the open chunk or a new one. NULL: no memory. */
+struct chunk *stream_room(struct stream *s, uint64_t seq, size_t record);
+/* Its block goes into the file with the gathering batch; no more records. */
+void stream_seal(struct stream *s, struct chunk *c);
+/* The same, but the chunk stays open: what it holds now goes into the file. */
+void stream_store_partly(struct stream *s, struct chunk *c);
+/* The record's bytes are overwritten, on disk with the gathering batch. i: the chunk that holds it.
+ */
+void stream_erase_in_chunk(struct stream *s, size_t i, uint64_t seq);
+/* Chunks that are stored and not borrowed go back to the pool. */
+void stream_release_chunks(struct stream *s);
+/* The chunk that holds seq, or the first one after it; the number of chunks when there is none. */
+size_t stream_find_chunk(const struct stream *s, uint64_t seq);
+
+/* --- removal --------------------------------------------------------------------------------- */
+
+/* Is it live as decided / as seen? The number must have been given. Loads the holes. */
+bool stream_live_now(struct stream *s, uint64_t seq);
+bool stream_live_shown(struct stream *s, uint64_t seq);
+void stream_load_holes(struct stream *s);
+/* Numbers that carry no message. */
+void stream_skip_numbers(struct stream *s, uint64_t first, uint64_t last);
+
+struct reader;
+/* Removes one live record (already read); seq may be anywhere. */
+void stream_drop(struct stream *s, uint64_t seq, const struct record *r);
+/* The live record seq can't be read any more: removes its number. */
+void stream_drop_lost(struct stream *s, uint64_t seq);
+/* Enforces max_msgs and max_bytes. */
+void stream_trim(struct stream *s);
+/* Everything up to now.last is gone; the next number will be `next`. */
+void stream_clear(struct stream *s, uint64_t next);
+/* A roll-up of everything: all before seq, which was just stored under subject, are gone. */
+void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject);
+/* After removals: now.first is the first live one again, and first_ts its time. */
+void stream_settle_first(struct stream *s);
+/* Asks for the blocks below the head to be deleted when that is worth it. */
+void stream_give_blocks_back(struct stream *s, bool all);
+/* Reads the newest record's id when it isn't known. */
+void stream_know_last_id(struct stream *s);
+uint64_t stream_account(const struct stream *s, const struct record *r);
+
+#endif

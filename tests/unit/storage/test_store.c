@@ -1,0 +1,365 @@
+/* the door, one promise at a time, with the real writer and a real file
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "unit/storage/place.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+static int setup(void **state)
+{
+    struct place *p = xcalloc(1, sizeof *p);
+    place_init(p);
+    place_open(p);
+    *state = p;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    place_remove(*state);
+    free(*state);
+    return 0;
+}
+
+static void reopen(struct place *p)
+{
+    place_close(p);
+    place_open(p);
+}
+
+static void what_was_acked_is_there_after_a_restart(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    assert_int_equal(put_text(p, s, "a.b", "one"), 1);
+    assert_int_equal(put_text(p, s, "a.c", "two"), 2);
+    for (int i = 0; i < 2; i++) {
+        s = find_stream(p, "S");
+        assert_non_null(s);
+        struct seen x = {0};
+        assert_int_equal(store_get(s, 1, on_seen, &x), 0);
+        assert_string_equal(x.text, "one");
+        assert_int_equal(store_get_last(s, SLICE("a.c"), on_seen, &x), 0);
+        assert_string_equal(x.text, "two");
+        assert_int_equal(store_get(s, 3, on_seen, &x), E_NOTFOUND);
+        struct stream_state st = state_of(s);
+        assert_int_equal(st.msgs, 2);
+        assert_int_equal(st.num_subjects, 2);
+        assert_int_equal(store_stream_spec(s)->created, spec.created);
+        reopen(p);
+    }
+}
+
+static void an_ack_waits_for_the_commit(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a = {0};
+    struct record_in rec = rec_of("x", "1");
+    assert_int_equal(store_append(s, &rec, on_append, &a), 0);
+    assert_int_equal(a.calls, 0);
+    assert_int_equal(state_of(s).msgs, 0);
+    assert_int_equal(store_last_assigned(s), 1);
+    wait_answer(p, &a);
+    assert_int_equal(state_of(s).msgs, 1);
+}
+
+static void a_repeated_id_is_answered_with_the_first_number(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    spec.duplicate_window_ns = 120 * NS_PER_S;
+    struct stream *s = make(p, &spec);
+    struct record_in rec = rec_of("x", "1");
+    rec.msg_id = SLICE("id-1");
+    assert_int_equal(put(p, s, &rec).seq, 1);
+    struct store_receipt r = put(p, s, &rec);
+    assert_true(r.duplicate);
+    assert_int_equal(r.seq, 1);
+    reopen(p);
+    s = find_stream(p, "S");
+    r = put(p, s, &rec);
+    assert_true(r.duplicate);
+    assert_int_equal(r.seq, 1);
+    fake_turn_advance(&p->ft, 121 * NS_PER_S);
+    assert_false(put(p, s, &rec).duplicate);
+}
+
+static void expectations_compare_with_the_newest(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    put_text(p, s, "x", "1");
+    put_text(p, s, "y", "2");
+    struct record_in rec = rec_of("x", "3");
+    rec.flags = REC_EXPECT_LAST_SEQ;
+    rec.expect_last_seq = 1;
+    struct store_receipt r = put(p, s, &rec);
+    assert_int_equal(r.err, E_LAST_SEQ);
+    assert_int_equal(r.last, 2);
+    rec.flags = REC_EXPECT_SUBJECT_SEQ;
+    rec.expect_subject_seq = 2;
+    r = put(p, s, &rec);
+    assert_int_equal(r.err, E_LAST_SUBJECT_SEQ);
+    assert_int_equal(r.last, 1);
+    rec.expect_subject = SLICE("*");
+    assert_int_equal(put(p, s, &rec).seq, 3);
+}
+
+static void limits_drop_the_oldest(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    spec.max_msgs = 3;
+    struct stream *s = make(p, &spec);
+    for (int i = 0; i < 10; i++)
+        put_text(p, s, "x", "payload");
+    struct stream_state st = state_of(s);
+    assert_int_equal(st.msgs, 3);
+    assert_int_equal(st.first_seq, 8);
+    struct seen x = {0};
+    assert_int_equal(store_get(s, 7, on_seen, &x), E_DELETED);
+}
+
+static void discard_new_refuses(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    spec.max_msgs = 1;
+    spec.discard_new = true;
+    struct stream *s = make(p, &spec);
+    put_text(p, s, "x", "1");
+    struct record_in rec = rec_of("x", "2");
+    assert_int_equal(put(p, s, &rec).err, E_MAX_MSGS);
+}
+
+static void a_subject_keeps_its_newest(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("KV");
+    spec.max_msgs_per_subject = 1;
+    struct stream *s = make(p, &spec);
+    for (int i = 0; i < 5; i++) {
+        put_text(p, s, "k.1", "a");
+        put_text(p, s, "k.2", "b");
+    }
+    struct stream_state st = state_of(s);
+    assert_int_equal(st.msgs, 2);
+    assert_int_equal(st.num_subjects, 2);
+    assert_int_equal(st.first_seq, 9);
+    reopen(p);
+    assert_int_equal(state_of(find_stream(p, "KV")).msgs, 2);
+}
+
+static void removed_numbers_stay_removed(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    for (int i = 0; i < 10; i++)
+        put_text(p, s, "x", "p");
+    uint64_t seqs[] = {3, 5, 1, 99};
+    struct answer a = {0};
+    assert_int_equal(store_remove(s, seqs, 4, false, on_done, &a), 0);
+    wait_answer(p, &a);
+    for (int i = 0; i < 2; i++) {
+        s = find_stream(p, "S");
+        struct stream_state st = state_of(s);
+        assert_int_equal(st.msgs, 7);
+        assert_int_equal(st.first_seq, 2);
+        assert_int_equal(st.num_deleted, 2);
+        assert_int_equal(store_count_from(s, 4), 6);
+        struct seen x = {0};
+        uint64_t from = 0;
+        struct read_budget all = {100, 100, 1 << 20};
+        assert_int_equal(store_read(s, &from, NULL, &all, on_seen, &x), READ_END);
+        assert_int_equal(x.n, 7);
+        assert_int_equal(from, 11);
+        reopen(p);
+    }
+}
+
+static void a_purge_with_filter_leaves_the_others(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    for (int i = 0; i < 10; i++)
+        put_text(p, s, i % 2 ? "odd" : "even", "p");
+    struct purge_spec purge = {.filter = SLICE("odd"), .keep = 1};
+    struct answer a = {0};
+    assert_int_equal(store_purge(s, &purge, on_purged, &a), 0);
+    wait_answer(p, &a);
+    assert_int_equal(a.n, 4);
+    assert_int_equal(state_of(s).msgs, 6);
+    struct answer b = {0};
+    struct slice odd = SLICE("odd");
+    struct store_filter f = {&odd, 1};
+    assert_int_equal(store_count(s, &f, 0, false, on_count, &b, NULL), 0);
+    wait_answer(p, &b);
+    assert_int_equal(b.n, 1);
+}
+
+static void a_purge_of_everything_keeps_the_number(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    for (int i = 0; i < 10; i++)
+        put_text(p, s, "x", "p");
+    struct purge_spec purge = {0};
+    struct answer a = {0};
+    assert_int_equal(store_purge(s, &purge, on_purged, &a), 0);
+    wait_answer(p, &a);
+    assert_int_equal(a.n, 10);
+    reopen(p);
+    s = find_stream(p, "S");
+    struct stream_state st = state_of(s);
+    assert_int_equal(st.msgs, 0);
+    assert_int_equal(st.num_subjects, 0);
+    assert_int_equal(st.first_seq, 11);
+    assert_int_equal(st.last_seq, 10);
+    assert_int_equal(put_text(p, s, "x", "p"), 11);
+    assert_int_equal(state_of(s).num_subjects, 1);
+}
+
+static void a_large_record_comes_back_whole(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    size_t n = 1 << 20;
+    char *big = xmalloc(n);
+    for (size_t i = 0; i < n; i++)
+        big[i] = (char)('a' + (i * 7 + i / 251) % 26);
+    struct record_in rec = {.subject = SLICE("big"), .payload = slice_of(big, n)};
+    put_text(p, s, "a", "before");
+    assert_int_equal(put(p, s, &rec).seq, 2);
+    put_text(p, s, "a", "after");
+    reopen(p);
+    s = find_stream(p, "S");
+    struct seen x = {0};
+    assert_int_equal(store_get(s, 1, on_seen, &x), 0);
+    assert_string_equal(x.text, "before");
+    assert_int_equal(store_get(s, 3, on_seen, &x), 0);
+    assert_string_equal(x.text, "after");
+    assert_int_equal(store_get(s, 2, on_seen, &x), 0);
+    assert_int_equal(p->damaged, 0);
+    assert_int_equal(memcmp(x.text, big, 20), 0);
+    free(big);
+}
+
+static void a_deleted_stream_is_gone_and_its_name_free(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    for (int i = 0; i < 1000; i++)
+        put_text(p, s, "x", "payload");
+    struct answer a = {0};
+    assert_int_equal(store_stream_delete(s, on_done, &a), 0);
+    assert_null(find_stream(p, "S"));
+    struct stream *again = make(p, &spec);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(state_of(again).msgs, 0);
+    reopen(p);
+    assert_non_null(find_stream(p, "S"));
+    assert_int_equal(state_of(find_stream(p, "S")).last_seq, 0);
+}
+
+static void a_memory_stream_is_gone_after_a_restart(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("M");
+    spec.memory = true;
+    struct stream *s = make(p, &spec);
+    for (int i = 0; i < 2000; i++)
+        put_text(p, s, "x", "payload");
+    assert_int_equal(state_of(s).msgs, 2000);
+    struct seen x = {0};
+    assert_int_equal(store_get(s, 1500, on_seen, &x), 0);
+    struct purge_spec purge = {.below = 1001};
+    struct answer a = {0};
+    assert_int_equal(store_purge(s, &purge, on_purged, &a), 0);
+    wait_answer(p, &a);
+    assert_int_equal(a.n, 1000);
+    reopen(p);
+    assert_null(find_stream(p, "M"));
+}
+
+static void old_messages_expire(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    spec.max_age_ns = 10 * NS_PER_S;
+    struct stream *s = make(p, &spec);
+    put_text(p, s, "x", "1");
+    fake_turn_advance(&p->ft, 6 * NS_PER_S);
+    put_text(p, s, "x", "2");
+    fake_turn_advance(&p->ft, 5 * NS_PER_S);
+    put_text(p, s, "x", "3");
+    assert_int_equal(state_of(s).first_seq, 2);
+    fake_turn_advance(&p->ft, 20 * NS_PER_S);
+    struct answer a = {0};
+    uint64_t none = 99;
+    assert_int_equal(store_remove(s, &none, 1, false, on_done, &a), 0);
+    wait_answer(p, &a);
+    assert_int_equal(state_of(s).msgs, 0);
+}
+
+static void a_second_server_is_refused(void **state)
+{
+    struct place *p = *state;
+    struct store *other;
+    char *why = NULL;
+    assert_int_equal(store_open(&p->cfg, &p->host, &other, &why), E_BUSY);
+    assert_non_null(why);
+    free(why);
+}
+
+static void a_rollup_leaves_only_itself(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    for (int i = 0; i < 6; i++)
+        put_text(p, s, i % 2 ? "a" : "b", "p");
+    struct record_in rec = rec_of("a", "sum");
+    rec.flags = REC_ROLLUP_SUBJECT;
+    assert_int_equal(put(p, s, &rec).seq, 7);
+    assert_int_equal(state_of(s).msgs, 4);
+    rec.flags = REC_ROLLUP_ALL;
+    assert_int_equal(put(p, s, &rec).seq, 8);
+    struct stream_state st = state_of(s);
+    assert_int_equal(st.msgs, 1);
+    assert_int_equal(st.num_subjects, 1);
+    assert_int_equal(st.first_seq, 8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        T(what_was_acked_is_there_after_a_restart),
+        T(an_ack_waits_for_the_commit),
+        T(a_repeated_id_is_answered_with_the_first_number),
+        T(expectations_compare_with_the_newest),
+        T(limits_drop_the_oldest),
+        T(discard_new_refuses),
+        T(a_subject_keeps_its_newest),
+        T(removed_numbers_stay_removed),
+        T(a_purge_with_filter_leaves_the_others),
+        T(a_purge_of_everything_keeps_the_number),
+        T(a_large_record_comes_back_whole),
+        T(a_deleted_stream_is_gone_and_its_name_free),
+        T(a_memory_stream_is_gone_after_a_restart),
+        T(old_messages_expire),
+        T(a_second_server_is_refused),
+        T(a_rollup_leaves_only_itself),
+#undef T
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
