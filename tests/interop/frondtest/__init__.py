@@ -6,6 +6,9 @@
     relay.py    a link we can cut, stall, throttle and read
     raw.py      the client protocol, byte by byte
     cli.py      the genuine `nats` CLI
+    till.py     a publisher that counts only what was acknowledged
+    readback.py what a stream holds against what was acknowledged
+    recipe.py   servers and commands from the pages in docs/
 """
 from .cli import CliResult, cli
 from .paths import FROND_BIN, NATS_BIN, NATS_SERVER_BIN, ROOT
@@ -13,9 +16,10 @@ from .ports import free_port
 from .raw import Raw
 from .relay import Relay
 from .server import Frond, NatsServer, Server, ServerDied, leaf_remote
+from .till import new_seed
 from .wait import wait_for
 
 __all__ = [
     "CliResult", "cli", "FROND_BIN", "NATS_BIN", "NATS_SERVER_BIN", "ROOT", "free_port", "Raw",
-    "Relay", "Frond", "NatsServer", "Server", "ServerDied", "leaf_remote", "wait_for",
+    "Relay", "Frond", "NatsServer", "Server", "ServerDied", "leaf_remote", "new_seed", "wait_for",
 ]
