@@ -77,6 +77,24 @@ size_t consumers_count(const struct consumers *cs)
     return n;
 }
 
+bool consumers_violate(const struct consumers *cs, const struct stream_limits *limits,
+                       struct buf *names)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < cs->n; i++) {
+        const struct consumer_config *c = cs->at[i]->cfg;
+        if ((limits->inactive_threshold <= 0 ||
+             c->inactive_threshold <= limits->inactive_threshold) &&
+            (limits->max_ack_pending <= 0 || c->max_ack_pending <= limits->max_ack_pending))
+            continue;
+        buf_add_str(names, any ? ", " : "");
+        buf_add_slice(names, c->name);
+        any = true;
+    }
+    return any;
+}
+
 /* --- filters
  * ---------------------------------------------------------------------------------------------- */
 

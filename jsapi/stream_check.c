@@ -163,6 +163,13 @@ static bool consumer_fits(const struct source_config *s)
                             !s->opt_start_seq && !s->opt_start_time.set && !s->filter_subject.n);
 }
 
+/* A destination that is no subject is told in the words of mappings. */
+static const char *mapping_trouble(const char *why)
+{
+    return strcmp(why, "invalid subject") == 0 ? "invalid mapping destination: invalid transform"
+                                               : why;
+}
+
 /* Codes for a mirror and for a source differ, the rules are the same. */
 static bool check_transforms(const struct source_config *s, enum js_code bad_src,
                              enum js_code bad_dest, struct js_error *e)
@@ -174,7 +181,7 @@ static bool check_transforms(const struct source_config *s, enum js_code bad_src
         if (t->src.n && !subject_valid(t->src))
             return js_fail(e, bad_src, "invalid subject %.*s", SLICE_FMT(t->src));
         if (transform_new(t->src, t->dest, &made, &why) < 0)
-            return js_fail(e, bad_dest, "%s", why);
+            return js_fail(e, bad_dest, "%s", mapping_trouble(why));
         transform_free(made);
     }
     return true;
@@ -437,7 +444,7 @@ static bool check_transform(const struct stream_config *c, struct js_error *e)
         return js_fail(e, JSStreamTransformInvalidSource, "invalid subject %.*s",
                        SLICE_FMT(c->transform->src));
     if (transform_new(c->transform->src, c->transform->dest, &made, &why) < 0)
-        return js_fail(e, JSStreamTransformInvalidDestination, "%s", why);
+        return js_fail(e, JSStreamTransformInvalidDestination, "%s", mapping_trouble(why));
     transform_free(made);
     return true;
 }
