@@ -1,5 +1,7 @@
-/* The life of a link and what is said on it, with a hub of ours at the other end of a wire in
- * memory, over a clock that stands still until we move it. link: fake
+/* The life of a link and what is said on it; link: fake
+ *
+ * A hub of ours stands at the other end of a wire in memory, over a clock that stands still until
+ * we move it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
