@@ -181,13 +181,18 @@ int options_load(const char *file, const struct options_flags *flags, bool check
 {
     struct opt_reader r = {.o = options_new()};
     int rc = file ? read_file(&r, file) : 0;
-    if (rc == 0 && r.errors.len == 0) {
+    bool listed =
+        rc == 0 &&
+        r.errors.len > 0; /* complaints about options: one a line, the last one ended, too */
+    if (rc == 0 && !listed) {
         flags_apply(flags, &r);
         keep_marks(&r);
         settle(r.o);
         if (check && r.errors.len == 0)
             check_across(&r);
     }
+    if (r.errors.len && !listed)
+        r.errors.len--; /* a single sentence */
     if (r.errors.len && rc == 0)
         rc = E_SYNTAX;
     buf_add_slice(&r.warnings, buf_slice(&r.errors));
