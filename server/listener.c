@@ -152,24 +152,34 @@ static const char *go_words(int err)
     }
 }
 
-int listener_open(struct loop *loop, const char *host, int port, listener_fn *fn, void *arg,
-                  struct listener **out, char **why)
+int listener_bind(const char *host, int port, uint16_t *real, char **why)
 {
     const char *lookup = NULL;
     if (port < 0)
         port = 0;
     bool any = !host || !*host || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
     int fd = any ? bind_any(port) : bind_host(host, port, &lookup);
-    if (fd < 0 || listen(fd, BACKLOG) != 0) {
-        int err = errno;
-        if (fd >= 0)
-            close(fd);
-        *why = xasprintf("listen tcp %s:%d: %s%s", any ? "0.0.0.0" : host, port,
-                         lookup ? "lookup: " : "bind: ", lookup ? lookup : go_words(err));
-        return E_SYS;
+    if (fd >= 0 && listen(fd, BACKLOG) == 0) {
+        *real = port_of(fd);
+        return fd;
     }
+    int err = errno;
+    if (fd >= 0)
+        close(fd);
+    *why = xasprintf("listen tcp %s:%d: %s%s", any ? "0.0.0.0" : host, port,
+                     lookup ? "lookup: " : "bind: ", lookup ? lookup : go_words(err));
+    return E_SYS;
+}
+
+int listener_open(struct loop *loop, const char *host, int port, listener_fn *fn, void *arg,
+                  struct listener **out, char **why)
+{
+    uint16_t real;
+    int fd = listener_bind(host, port, &real, why);
+    if (fd < 0)
+        return E_SYS;
     struct listener *l = xcalloc(1, sizeof *l);
-    *l = (struct listener){.loop = loop, .fn = fn, .arg = arg, .fd = fd, .port = port_of(fd)};
+    *l = (struct listener){.loop = loop, .fn = fn, .arg = arg, .fd = fd, .port = real};
     l->host = xstrdup(host && *host ? host : "0.0.0.0");
     turn_timer_init(&l->rest, listen_again, l);
     l->ev = event_new(loop_base(loop), fd, EV_READ | EV_PERSIST, on_knock, l);

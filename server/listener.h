@@ -23,6 +23,8 @@ typedef void listener_fn(void *arg, struct listener *l, int fd);
  * already in use"). Names are looked up with a blocking call: at start only. */
 int listener_open(struct loop *loop, const char *host, int port, listener_fn *fn, void *arg,
                   struct listener **out, char **why) MUST_CHECK;
+/* Only the socket, bound and listening, and its real port; E_SYS as above. For http. */
+int listener_bind(const char *host, int port, uint16_t *real, char **why) MUST_CHECK;
 void listener_close(struct listener *l);              /* NULL is fine; also from inside fn */
 const char *listener_host(const struct listener *l);  /* as given */
 uint16_t listener_port(const struct listener *l);     /* the real one */

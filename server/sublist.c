@@ -583,7 +583,17 @@ void sublist_stats(const struct sublist *sl, struct sublist_stats *out)
 {
     *out = sl->stats;
     out->count = sl->count;
-    out->cache_size = 0;
-    for (size_t i = 0; sl->cache && i < CACHE_SLOTS; i++)
-        out->cache_size += sl->cache[i].match && sl->cache[i].epoch == sl->epoch;
+    out->cache_size = out->fanout_max = out->fanout_sum = 0;
+    for (size_t i = 0; sl->cache && i < CACHE_SLOTS; i++) {
+        const struct cached *c = &sl->cache[i];
+        if (!c->match || c->epoch != sl->epoch)
+            continue;
+        uint64_t fanout = c->match->n;
+        for (uint32_t q = 0; q < c->match->nqueues; q++)
+            fanout += c->match->queues[q].n;
+        out->cache_size++;
+        out->fanout_sum += fanout;
+        if (fanout > out->fanout_max)
+            out->fanout_max = fanout;
+    }
 }

@@ -91,6 +91,7 @@ void sublist_each(struct sublist *sl, void (*fn)(void *arg, struct sink *s), voi
 
 struct sublist_stats {
     uint64_t count, inserts, removes, matches, cache_hits, cache_size;
+    uint64_t fanout_max, fanout_sum; /* sinks of the results in the cache */
 };
 void sublist_stats(const struct sublist *sl, struct sublist_stats *out);
 
