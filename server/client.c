@@ -33,6 +33,7 @@
 #include "base/json.h"
 #include "base/sm.h"
 #include "server/info.h"
+#include "server/monitor.h"
 #include "server/jshost.h"
 
 #define FIRST_PING   (2 * NS_PER_S)
@@ -349,6 +350,7 @@ void client_close(struct client *cl, enum client_reason why, const char *err)
     if (err)
         client_err(cl, "%s", err);
     client_log(cl, LOG_DEBUG, "Client connection closed: %s", reasons[why]);
+    monitor_note_closed(cl->srv->monitor, cl, reasons[why]);
     client_leave(cl);
     if (cl->check)
         auth_cancel(cl->check);

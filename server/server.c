@@ -23,6 +23,7 @@
 #include "server/jshost.h"
 #include "server/links.h"
 #include "server/listener.h"
+#include "server/monitor.h"
 #include "server/options.h"
 #include "server/process.h"
 #include "server/sys.h"
@@ -174,7 +175,7 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
     server_set_accounts(srv);
     server_set_rules(srv);
     if ((err = process_signals(srv)) || (err = open_auth(srv)) || (err = open_tls(srv)) ||
-        (err = process_pid_file(srv)))
+        (err = process_pid_file(srv)) || (err = monitor_open(srv, &srv->monitor)))
         return err;
     if (opt->js.enabled && (err = jshost_open(srv, &srv->jshost)))
         return err;
@@ -227,6 +228,7 @@ void server_close(struct server *srv)
     }
     if (srv->loop)
         process_ports_file_remove(srv);
+    monitor_close(srv->monitor);
     sys_close(srv->sys);
     links_free(srv);
     loop_free(srv->loop);
