@@ -1,0 +1,1073 @@
+/* tests/unit/jsapi/test_consumers.c -- consumers, seen from a client: requests go in, messages come out
+ *
+ * The whole room over a fake subject space, a clock we set, and the real store: memory streams where nothing needs to
+ * last, a file store in a directory of its own where the process "restarts".
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "fake/jshost.h"
+
+#include "base/uid.h"
+
+struct site {
+    struct fake_turn ft;
+    struct jshost h;
+    struct store *store;
+    struct jsapi *js;
+    struct jsapi_account *acc;
+    char dir[64];
+};
+static int the_account;
+#define ACC (&the_account)
+
+static void site_up(struct site *s)
+{
+    char *why = NULL;
+    struct store_config cfg = {.dir = s->dir, .max_file_bytes = 64 << 20, .max_mem_bytes = 64 << 20};
+    struct jsapi_limits limits = {-1, -1, -1, -1, -1};
+    fake_turn_init(&s->ft);
+    struct store_host host = {.arg = s, .turn = &s->ft.turn};
+    assert_int_equal(store_open(&cfg, &host, &s->store, &why), 0);
+    jshost_init(&s->h, &s->ft, s->store);
+    s->h.host.domain = SLICE("leaf");
+    assert_int_equal(jsapi_open(&s->h.host, &s->js), 0);
+    assert_int_equal(jsapi_account_open(s->js, ACC, SLICE("$G"), &limits, &s->acc), 0);
+    jshost_want(&s->h, "_INBOX.>");
+    fake_turn_run(&s->ft);
+}
+
+static void site_down(struct site *s)
+{
+    jsapi_close(s->js);
+    fake_turn_run(&s->ft);
+    store_close(s->store);
+    fake_turn_run(&s->ft);
+    jshost_release(&s->h);
+    fake_turn_release(&s->ft);
+}
+
+static int setup(void **state)
+{
+    struct site *s = xcalloc(1, sizeof *s);
+    snprintf(s->dir, sizeof s->dir, "/tmp/frond-consumers-XXXXXX");
+    assert_non_null(mkdtemp(s->dir));
+    site_up(s);
+    *state = s;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct site *s = *state;
+    char cmd[128];
+    site_down(s);
+    snprintf(cmd, sizeof cmd, "rm -rf %s", s->dir);
+    assert_int_equal(system(cmd), 0);
+    free(s);
+    return 0;
+}
+
+/* --- words of the tests --------------------------------------------------------------------------------- */
+
+static char *ask(struct site *s, const char *subject, const char *body)
+{
+    struct jshost_msg *m = jshost_request(&s->h, ACC, subject, body);
+    if (!m)
+        fail_msg("no answer on %s", subject);
+    char *text = xstrdup(m->text);
+    jshost_msg_free(m);
+    fake_turn_run(&s->ft);
+    return text;
+}
+
+static void ask_ok(struct site *s, const char *subject, const char *body)
+{
+    char *text = ask(s, subject, body);
+    if (strstr(text, "\"error\""))
+        fail_msg("%s: %s", subject, text);
+    free(text);
+}
+
+static void ask_error(struct site *s, const char *subject, const char *body, int code)
+{
+    char *text = ask(s, subject, body), want[32];
+    snprintf(want, sizeof want, "\"err_code\":%d,", code);
+    if (!strstr(text, want))
+        fail_msg("%s: wanted %d, got %s", subject, code, text);
+    free(text);
+}
+
+static void make_stream(struct site *s, const char *extra)
+{
+    char body[512];
+    snprintf(body, sizeof body, "{\"name\":\"S\",\"subjects\":[\"o.>\"]%s}", extra);
+    ask_ok(s, "$JS.API.STREAM.CREATE.S", body);
+}
+
+static void make_consumer(struct site *s, const char *name, const char *members)
+{
+    char subject[96], body[768];
+    snprintf(subject, sizeof subject, "$JS.API.CONSUMER.CREATE.S.%s", name);
+    snprintf(body, sizeof body, "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"%s\"%s}}", name, members);
+    ask_ok(s, subject, body);
+}
+
+static void publish(struct site *s, const char *subject, const char *payload)
+{
+    struct jshost_msg *m = jshost_request(&s->h, ACC, subject, payload);
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"seq\":"));
+    jshost_msg_free(m);
+    fake_turn_run(&s->ft);
+}
+
+static void publish_n(struct site *s, const char *subject, int n)
+{
+    for (int i = 0; i < n; i++)
+        publish(s, subject, "hello");
+}
+
+static void pull(struct site *s, const char *consumer, const char *inbox, const char *body)
+{
+    char subject[96];
+    snprintf(subject, sizeof subject, "$JS.API.CONSUMER.MSG.NEXT.S.%s", consumer);
+    assert_int_equal(jshost_send(&s->h, ACC, subject, inbox, NULL, body), 1);
+    fake_turn_run(&s->ft);
+}
+
+static uint64_t number_in(const char *text, const char *key)
+{
+    const char *at = strstr(text, key);
+    if (!at)
+        fail_msg("no %s in %s", key, text);
+    return strtoull(at + strlen(key), NULL, 10);
+}
+
+/* A number of the consumer's info: path "num_pending", or "delivered.stream_seq". */
+static uint64_t info(struct site *s, const char *consumer, const char *object, const char *key)
+{
+    char subject[96], quoted[64];
+    snprintf(subject, sizeof subject, "$JS.API.CONSUMER.INFO.S.%s", consumer);
+    char *text = ask(s, subject, "");
+    const char *from = text;
+    if (object) {
+        snprintf(quoted, sizeof quoted, "\"%s\":{", object);
+        from = strstr(text, quoted);
+        assert_non_null(from);
+    }
+    snprintf(quoted, sizeof quoted, "\"%s\":", key);
+    uint64_t v = number_in(from, quoted);
+    free(text);
+    return v;
+}
+
+static uint64_t stream_msgs(struct site *s)
+{
+    char *text = ask(s, "$JS.API.STREAM.INFO.S", "");
+    uint64_t v = number_in(text, "\"messages\":");
+    free(text);
+    return v;
+}
+
+struct got { /* a delivered message */
+    uint64_t deliveries, sseq, cseq, pending;
+    char reply[160], subject[64], text[64], hdr[256];
+};
+
+static bool take(struct site *s, const char *inbox, struct got *g)
+{
+    struct jshost_msg *m = jshost_take(&s->h, inbox);
+    *g = (struct got){0};
+    if (!m)
+        return false;
+    snprintf(g->reply, sizeof g->reply, "%.*s", SLICE_FMT(m->reply));
+    snprintf(g->subject, sizeof g->subject, "%.*s", SLICE_FMT(m->subject));
+    snprintf(g->text, sizeof g->text, "%s", m->text);
+    snprintf(g->hdr, sizeof g->hdr, "%.*s", SLICE_FMT(m->hdr));
+    const char *at = strstr(g->reply, "$JS.ACK.S.");
+    if (at && (at = strchr(at + 10, '.')))
+        assert_int_equal(sscanf(at, ".%lu.%lu.%lu.%*d.%lu", &g->deliveries, &g->sseq, &g->cseq, &g->pending), 4);
+    jshost_msg_free(m);
+    return true;
+}
+
+static void expect_msg(struct site *s, const char *inbox, uint64_t sseq, uint64_t cseq, uint64_t deliveries,
+                       struct got *g)
+{
+    if (!take(s, inbox, g))
+        fail_msg("nothing on %s where %lu should be", inbox, (unsigned long)sseq);
+    if (g->sseq != sseq || g->cseq != cseq || g->deliveries != deliveries)
+        fail_msg("%s: %s | %s", inbox, g->reply, g->hdr);
+}
+
+static void expect_status(struct site *s, const char *inbox, const char *hdr)
+{
+    struct got g;
+    if (!take(s, inbox, &g))
+        fail_msg("nothing on %s where \"%s\" should be", inbox, hdr);
+    assert_string_equal(g.hdr, hdr);
+}
+
+static void expect_nothing(struct site *s, const char *inbox)
+{
+    struct got g;
+    if (take(s, inbox, &g))
+        fail_msg("%s: %s | %s", inbox, g.reply, g.hdr);
+}
+
+static void ack(struct site *s, const struct got *g, const char *what)
+{
+    assert_int_equal(jshost_send(&s->h, ACC, g->reply, NULL, NULL, what), 1);
+    fake_turn_run(&s->ft);
+}
+
+#define MEMORY   ",\"storage\":\"memory\""
+#define EXPLICIT ",\"ack_policy\":\"explicit\""
+
+/* --- pull --------------------------------------------------------------------------------------------------- */
+
+static void a_pull_gets_what_is_there_and_waits_for_the_rest(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    publish_n(s, "o.a", 2);
+    pull(s, "C", "_INBOX.p", "{\"batch\":5,\"expires\":1000000000}");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    assert_string_equal(g.subject, "o.a");
+    assert_string_equal(g.text, "hello");
+    assert_int_equal(g.pending, 1);
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &g);
+    assert_int_equal(g.pending, 0);
+    publish_n(s, "o.b", 1);
+    expect_msg(s, "_INBOX.p", 3, 3, 1, &g);
+    assert_int_equal(info(s, "C", NULL, "num_waiting"), 1);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 3);
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_status(s, "_INBOX.p",
+                  "NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 2\r\nNats-Pending-Bytes: 0\r\n\r\n");
+    assert_int_equal(info(s, "C", NULL, "num_waiting"), 0);
+}
+
+static void no_wait_ends_with_404(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    pull(s, "C", "_INBOX.p", "{\"no_wait\":true}");
+    expect_status(s, "_INBOX.p", "NATS/1.0 404 No Messages\r\n\r\n");
+    publish_n(s, "o.a", 2);
+    pull(s, "C", "_INBOX.p", "{\"batch\":9,\"no_wait\":true}");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &g);
+    expect_status(s, "_INBOX.p", "NATS/1.0 404 No Messages\r\n\r\n");
+    /* With an expiry it waits for the first, then ends the same way. */
+    pull(s, "C", "_INBOX.q", "{\"batch\":9,\"no_wait\":true,\"expires\":5000000000}");
+    expect_nothing(s, "_INBOX.q");
+    publish_n(s, "o.a", 1);
+    expect_msg(s, "_INBOX.q", 3, 3, 1, &g);
+    expect_status(s, "_INBOX.q", "NATS/1.0 404 No Messages\r\n\r\n");
+}
+
+static void max_bytes_is_a_budget(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    char body[64];
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    publish_n(s, "o.a", 4);
+    pull(s, "C", "_INBOX.p", "{\"batch\":1,\"max_bytes\":1000}");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    size_t size = strlen(g.reply) + strlen("o.a") + strlen("hello");
+    snprintf(body, sizeof body, "NATS/1.0 409 Batch Completed\r\nNats-Pending-Messages: 0\r\nNats-Pending-Bytes: %zu\r\n\r\n",
+             1000 - size);
+    expect_status(s, "_INBOX.p", body);
+    snprintf(body, sizeof body, "{\"batch\":9,\"max_bytes\":%zu}", size);
+    pull(s, "C", "_INBOX.q", body);
+    expect_msg(s, "_INBOX.q", 2, 2, 1, &g);
+    expect_nothing(s, "_INBOX.q"); /* an exact fit ends it silently */
+    pull(s, "C", "_INBOX.r", "{\"batch\":3,\"max_bytes\":10}");
+    expect_status(s, "_INBOX.r",
+                  "NATS/1.0 409 Message Size Exceeds MaxBytes\r\nNats-Pending-Messages: 3\r\nNats-Pending-Bytes: 10\r\n\r\n");
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 2);
+}
+
+static void requests_are_served_in_turn(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"max_waiting\":2" EXPLICIT);
+    pull(s, "C", "_INBOX.p", "{\"batch\":2}");
+    pull(s, "C", "_INBOX.q", "{\"batch\":2}");
+    pull(s, "C", "_INBOX.r", "1");
+    expect_status(s, "_INBOX.r", "NATS/1.0 409 Exceeded MaxWaiting\r\n\r\n");
+    publish_n(s, "o.a", 4);
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    expect_msg(s, "_INBOX.q", 2, 2, 1, &g);
+    expect_msg(s, "_INBOX.p", 3, 3, 1, &g);
+    expect_msg(s, "_INBOX.q", 4, 4, 1, &g);
+    assert_int_equal(info(s, "C", NULL, "num_waiting"), 0);
+}
+
+static void bad_requests_are_told_so(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"max_batch\":5,\"max_expires\":1000000000,\"max_bytes\":100" EXPLICIT);
+    make_consumer(s, "P", ",\"deliver_subject\":\"d\"");
+    pull(s, "C", "_INBOX.p", "6");
+    expect_status(s, "_INBOX.p", "NATS/1.0 409 Exceeded MaxRequestBatch of 5\r\n\r\n");
+    pull(s, "C", "_INBOX.p", "{\"batch\":1,\"expires\":2000000000}");
+    expect_status(s, "_INBOX.p", "NATS/1.0 409 Exceeded MaxRequestExpires of 1s\r\n\r\n");
+    pull(s, "C", "_INBOX.p", "{\"batch\":1,\"max_bytes\":101}");
+    expect_status(s, "_INBOX.p", "NATS/1.0 409 Exceeded MaxRequestMaxBytes of 100\r\n\r\n");
+    pull(s, "C", "_INBOX.p", "{\"batch\":1,\"expires\":1000,\"idle_heartbeat\":600}");
+    expect_status(s, "_INBOX.p", "NATS/1.0 400 Bad Request - heartbeat value too large\r\n\r\n");
+    pull(s, "P", "_INBOX.p", "1");
+    expect_status(s, "_INBOX.p", "NATS/1.0 409 Consumer is push based\r\n\r\n");
+}
+
+static void requests_of_those_who_left_are_dropped(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    jshost_want(&s->h, "away");
+    pull(s, "C", "away", "{\"batch\":5}");
+    pull(s, "C", "_INBOX.q", "{\"batch\":5}");
+    jshost_unwant(&s->h, "away");
+    publish_n(s, "o.a", 1);
+    expect_msg(s, "_INBOX.q", 1, 1, 1, &g);
+    assert_int_equal(info(s, "C", NULL, "num_waiting"), 1);
+}
+
+static void a_pull_hears_heartbeats(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    pull(s, "C", "_INBOX.p", "{\"batch\":1,\"expires\":10000000000,\"idle_heartbeat\":1000000000}");
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_status(s, "_INBOX.p", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 0\r\nNats-Last-Stream: 0\r\n\r\n");
+    expect_nothing(s, "_INBOX.p");
+}
+
+static void deleting_ends_waiting_requests(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    pull(s, "C", "_INBOX.p", "5");
+    ask_ok(s, "$JS.API.CONSUMER.DELETE.S.C", "");
+    expect_status(s, "_INBOX.p", "NATS/1.0 409 Consumer Deleted\r\n\r\n");
+    ask_error(s, "$JS.API.CONSUMER.INFO.S.C", "", 10014);
+    ask_error(s, "$JS.API.CONSUMER.DELETE.S.C", "", 10014);
+    assert_int_equal(jshost_send(&s->h, ACC, "$JS.API.CONSUMER.MSG.NEXT.S.C", "_INBOX.p", NULL, ""), 0);
+}
+
+/* --- acks ------------------------------------------------------------------------------------------------------- */
+
+static void acks_move_the_floor(void **state)
+{
+    struct site *s = *state;
+    struct got g[4];
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    publish_n(s, "o.a", 4);
+    pull(s, "C", "_INBOX.p", "4");
+    for (uint64_t i = 0; i < 4; i++)
+        expect_msg(s, "_INBOX.p", i + 1, i + 1, 1, &g[i]);
+    ack(s, &g[1], "+ACK");
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 0);
+    ack(s, &g[0], "");
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 2);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 2);
+    assert_int_equal(jshost_send(&s->h, ACC, g[3].reply, "_INBOX.a", NULL, "+TERM because"), 1);
+    fake_turn_run(&s->ft);
+    expect_status(s, "_INBOX.a", "");
+    assert_int_equal(jshost_send(&s->h, ACC, g[1].reply, "_INBOX.a", NULL, "+ACK"), 1);
+    fake_turn_run(&s->ft);
+    expect_status(s, "_INBOX.a", ""); /* repeated: answered as well */
+    ack(s, &g[2], "+OK");
+    assert_int_equal(info(s, "C", "ack_floor", "consumer_seq"), 4);
+}
+
+static void acks_of_the_second_form_are_understood(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    publish_n(s, "o.a", 1);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    assert_int_equal(jshost_send(&s->h, ACC, "$JS.ACK.leaf.szMpdrwD.S.C.1.1.1.1795263091000000000.0.x", NULL, NULL, ""), 1);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 0);
+}
+
+static void what_is_not_acked_comes_again_before_new_ones(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"ack_wait\":2000000000" EXPLICIT);
+    publish_n(s, "o.a", 3);
+    pull(s, "C", "_INBOX.p", "2");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &g);
+    ack(s, &g, "+ACK");
+    fake_turn_advance(&s->ft, 2 * NS_PER_S + NS_PER_MS);
+    pull(s, "C", "_INBOX.p", "2");
+    expect_msg(s, "_INBOX.p", 1, 3, 2, &g);
+    expect_msg(s, "_INBOX.p", 3, 4, 1, &g);
+    assert_int_equal(info(s, "C", NULL, "num_redelivered"), 1);
+}
+
+static void naks_and_progress_move_deadlines(void **state)
+{
+    struct site *s = *state;
+    struct got g, h;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"ack_wait\":2000000000" EXPLICIT);
+    publish_n(s, "o.a", 2);
+    pull(s, "C", "_INBOX.p", "9");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &h);
+    ack(s, &g, "-NAK");
+    expect_msg(s, "_INBOX.p", 1, 3, 2, &g);
+    ack(s, &g, "-NAK {\"delay\":500000000}");
+    expect_nothing(s, "_INBOX.p");
+    fake_turn_advance(&s->ft, 501 * NS_PER_MS);
+    expect_msg(s, "_INBOX.p", 1, 4, 3, &g);
+    ack(s, &g, "-NAK 100ms");
+    fake_turn_advance(&s->ft, 101 * NS_PER_MS);
+    expect_msg(s, "_INBOX.p", 1, 5, 4, &g);
+    ack(s, &g, "+ACK");
+    ack(s, &h, "+WPI");
+    fake_turn_advance(&s->ft, 1900 * NS_PER_MS);
+    expect_nothing(s, "_INBOX.p");
+    fake_turn_advance(&s->ft, 200 * NS_PER_MS);
+    expect_msg(s, "_INBOX.p", 2, 6, 2, &h);
+}
+
+static void after_max_deliver_it_is_given_up(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    jshost_want(&s->h, "$JS.EVENT.ADVISORY.>");
+    make_consumer(s, "C", ",\"ack_wait\":1000000000,\"max_deliver\":2" EXPLICIT);
+    publish_n(s, "o.a", 1);
+    pull(s, "C", "_INBOX.p", "9");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_msg(s, "_INBOX.p", 1, 2, 2, &g);
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_nothing(s, "_INBOX.p");
+    struct jshost_msg *m = jshost_take(&s->h, "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.S.C");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"stream_seq\":1,\"deliveries\":2"));
+    jshost_msg_free(m);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 0);
+    assert_int_equal(info(s, "C", NULL, "num_redelivered"), 1);
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 1);
+}
+
+static void the_window_closes_and_opens(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"max_ack_pending\":2" EXPLICIT);
+    publish_n(s, "o.a", 4);
+    pull(s, "C", "_INBOX.p", "9");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &g);
+    expect_nothing(s, "_INBOX.p");
+    ack(s, &g, "+ACK");
+    expect_msg(s, "_INBOX.p", 3, 3, 1, &g);
+    expect_nothing(s, "_INBOX.p");
+}
+
+static void ack_and_next_asks_for_more(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    publish_n(s, "o.a", 4);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    assert_int_equal(jshost_send(&s->h, ACC, g.reply, "_INBOX.q", NULL, "+NXT {\"batch\":2}"), 1);
+    fake_turn_run(&s->ft);
+    expect_msg(s, "_INBOX.q", 2, 2, 1, &g);
+    expect_msg(s, "_INBOX.q", 3, 3, 1, &g);
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 1);
+}
+
+/* --- retention ---------------------------------------------------------------------------------------------------- */
+
+static void a_work_queue_forgets_what_is_acked(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY ",\"retention\":\"workqueue\"");
+    make_consumer(s, "C", ",\"filter_subject\":\"o.a\"" EXPLICIT);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.D",
+              "{\"stream_name\":\"S\",\"config\":{\"name\":\"D\",\"ack_policy\":\"explicit\",\"filter_subject\":\"o.*\"}}", 10100);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.D", "{\"stream_name\":\"S\",\"config\":{\"name\":\"D\",\"ack_policy\":\"explicit\"}}",
+              10099);
+    publish_n(s, "o.a", 2);
+    publish_n(s, "o.b", 1);
+    pull(s, "C", "_INBOX.p", "2");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    assert_int_equal(stream_msgs(s), 3);
+    ack(s, &g, "+ACK");
+    assert_int_equal(stream_msgs(s), 2);
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &g);
+    ack(s, &g, "-NAK");
+    assert_int_equal(stream_msgs(s), 2);
+    ack(s, &g, "+TERM");
+    assert_int_equal(stream_msgs(s), 1);
+}
+
+static void interest_keeps_a_message_until_all_have_it(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY ",\"retention\":\"interest\"");
+    publish_n(s, "o.a", 1); /* nobody wants it: acked, not kept */
+    assert_int_equal(stream_msgs(s), 0);
+    make_consumer(s, "A", EXPLICIT);
+    make_consumer(s, "B", ",\"filter_subject\":\"o.b\"" EXPLICIT);
+    publish_n(s, "o.a", 1);
+    publish_n(s, "o.b", 2);
+    assert_int_equal(stream_msgs(s), 3);
+    pull(s, "A", "_INBOX.a", "9");
+    expect_msg(s, "_INBOX.a", 2, 1, 1, &g);
+    ack(s, &g, "+ACK");
+    assert_int_equal(stream_msgs(s), 2);
+    expect_msg(s, "_INBOX.a", 3, 2, 1, &g);
+    ack(s, &g, "+ACK");
+    assert_int_equal(stream_msgs(s), 2);
+    pull(s, "B", "_INBOX.b", "1");
+    expect_msg(s, "_INBOX.b", 3, 1, 1, &g);
+    ack(s, &g, "+ACK");
+    assert_int_equal(stream_msgs(s), 1);
+    expect_msg(s, "_INBOX.a", 4, 3, 1, &g);
+    ack(s, &g, "+ACK");
+    assert_int_equal(stream_msgs(s), 1);
+    ask_ok(s, "$JS.API.CONSUMER.DELETE.S.B", "");
+    assert_int_equal(stream_msgs(s), 0);
+}
+
+/* --- push -------------------------------------------------------------------------------------------------------------- */
+
+static void a_push_consumer_waits_for_a_listener(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"deliver_subject\":\"d\",\"idle_heartbeat\":1000000000");
+    publish_n(s, "o.a", 2);
+    expect_nothing(s, "d");
+    jshost_want(&s->h, "d");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "d", 1, 1, 1, &g);
+    assert_string_equal(g.subject, "o.a");
+    expect_msg(s, "d", 2, 2, 1, &g);
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_status(s, "d", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2\r\n\r\n");
+    jshost_unwant(&s->h, "d");
+    publish_n(s, "o.a", 1);
+    fake_turn_advance(&s->ft, 3 * NS_PER_S);
+    expect_nothing(s, "d");
+    assert_int_equal(info(s, "C", "delivered", "consumer_seq"), 2);
+    jshost_want(&s->h, "d");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "d", 3, 3, 1, &g);
+}
+
+static void a_group_consumer_wants_its_group(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"deliver_subject\":\"d\",\"deliver_group\":\"g\"");
+    publish_n(s, "o.a", 1);
+    jshost_want(&s->h, "d");
+    fake_turn_run(&s->ft);
+    expect_nothing(s, "d");
+    jshost_want_queue(&s->h, "d", "g");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "d", 1, 1, 1, &g);
+}
+
+static void headers_only_tells_the_size(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    jshost_want(&s->h, "d");
+    make_consumer(s, "C", ",\"deliver_subject\":\"d\",\"headers_only\":true");
+    publish_n(s, "o.a", 1);
+    assert_int_equal(jshost_send(&s->h, ACC, "o.b", NULL, "NATS/1.0\r\nX: y\r\n\r\n", "123"), 1);
+    fake_turn_run(&s->ft);
+    expect_msg(s, "d", 1, 1, 1, &g);
+    assert_string_equal(g.hdr, "NATS/1.0\r\nNats-Msg-Size: 5\r\n\r\n");
+    assert_string_equal(g.text, "");
+    expect_msg(s, "d", 2, 2, 1, &g);
+    assert_string_equal(g.hdr, "NATS/1.0\r\nX: y\r\nNats-Msg-Size: 3\r\n\r\n");
+}
+
+static void flow_control_closes_the_window(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    int got = 0, asked = 0;
+    char fc[160] = "", *big = xmalloc(100001);
+    memset(big, 'x', 100000);
+    big[100000] = 0;
+    make_stream(s, MEMORY);
+    for (int i = 0; i < 40; i++)
+        publish(s, "o.a", big);
+    jshost_want(&s->h, "d");
+    make_consumer(s, "C", ",\"deliver_subject\":\"d\",\"flow_control\":true,\"idle_heartbeat\":1000000000");
+    while (take(s, "d", &g)) {
+        if (g.sseq) {
+            got++;
+            continue;
+        }
+        assert_string_equal(g.hdr, "NATS/1.0 100 FlowControl Request\r\n\r\n");
+        snprintf(fc, sizeof fc, "%s", g.reply);
+        asked = got;
+    }
+    assert_int_equal(asked, 11); /* more than half of 2 MiB */
+    assert_int_equal(got, 21);   /* more than 2 MiB */
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    assert_true(take(s, "d", &g));
+    assert_non_null(strstr(g.hdr, "Nats-Consumer-Stalled: $JS.FC.S.C."));
+    assert_int_equal(jshost_send(&s->h, ACC, fc, NULL, NULL, ""), 1);
+    fake_turn_run(&s->ft);
+    expect_msg(s, "d", 22, 22, 1, &g);
+    free(big);
+}
+
+/* --- where to start, how much is left ---------------------------------------------------------------------------------- */
+
+static uint64_t first_of(struct site *s, const char *members)
+{
+    struct got g;
+    make_consumer(s, "C", members);
+    pull(s, "C", "_INBOX.p", "{\"batch\":1,\"expires\":1000000000}");
+    bool any = take(s, "_INBOX.p", &g);
+    ask_ok(s, "$JS.API.CONSUMER.DELETE.S.C", "");
+    jshost_forget(&s->h);
+    return any ? g.sseq : 0;
+}
+
+static void each_policy_starts_where_it_says(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 2);
+    publish_n(s, "o.b", 1);
+    fake_turn_advance(&s->ft, 10 * NS_PER_S);
+    publish_n(s, "o.a", 1);
+    assert_int_equal(first_of(s, ""), 1);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"last\""), 4);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"last\",\"filter_subject\":\"o.b\""), 3);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"new\""), 0);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":2"), 2);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":9"), 0);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_time\",\"opt_start_time\":\"2026-11-21T12:11:36Z\""), 4);
+    assert_int_equal(first_of(s, ",\"filter_subject\":\"o.b\""), 3);
+    assert_int_equal(first_of(s, ",\"filter_subjects\":[\"o.b\",\"o.c\"]"), 3);
+}
+
+static void last_per_subject_has_a_list(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 2); /* 1 2 */
+    publish_n(s, "o.b", 2); /* 3 4 */
+    publish_n(s, "o.a", 1); /* 5 */
+    publish_n(s, "o.c", 1); /* 6 */
+    make_consumer(s, "C", ",\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"o.>\"" EXPLICIT);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 3);
+    publish_n(s, "o.a", 1); /* 7 */
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 4);
+    pull(s, "C", "_INBOX.p", "9");
+    expect_msg(s, "_INBOX.p", 4, 1, 1, &g);
+    assert_int_equal(g.pending, 3);
+    expect_msg(s, "_INBOX.p", 5, 2, 1, &g);
+    expect_msg(s, "_INBOX.p", 6, 3, 1, &g);
+    expect_msg(s, "_INBOX.p", 7, 4, 1, &g);
+    assert_int_equal(g.pending, 0);
+    expect_nothing(s, "_INBOX.p");
+}
+
+static uint32_t rng_state;
+static uint32_t rnd(uint32_t n)
+{
+    rng_state = rng_state * 1664525u + 1013904223u;
+    return (rng_state >> 8) % n;
+}
+
+/* Random publishes, pulls, deletes and purges: num_pending is what a naive count says, after every step. */
+static void num_pending_agrees_with_a_naive_count(void **state)
+{
+    struct site *s = *state;
+    static char subject_of[2000];
+    uint64_t last = 0, next = 1;
+    rng_state = 3;
+    make_stream(s, MEMORY ",\"allow_rollup_hdrs\":true");
+    make_consumer(s, "F", ",\"filter_subject\":\"o.b\"");
+    make_consumer(s, "U", "");
+    uint64_t next_u = 1;
+    for (int step = 0; step < 400; step++) {
+        char text[96];
+        struct got g;
+        switch (rnd(6)) {
+        case 0:
+        case 1:
+        case 2:
+            subject_of[++last] = (char)('a' + rnd(3));
+            snprintf(text, sizeof text, "o.%c", subject_of[last]);
+            publish(s, text, "x");
+            break;
+        case 3:
+            snprintf(text, sizeof text, "{\"batch\":%u,\"no_wait\":true}", 1 + rnd(4));
+            pull(s, "F", "_INBOX.f", text);
+            while (take(s, "_INBOX.f", &g))
+                if (g.sseq) {
+                    assert_int_equal(subject_of[g.sseq], 'b');
+                    next = g.sseq + 1;
+                }
+            break;
+        case 4:
+            pull(s, "U", "_INBOX.u", "{\"batch\":2,\"no_wait\":true}");
+            while (take(s, "_INBOX.u", &g))
+                if (g.sseq)
+                    next_u = g.sseq + 1;
+            break;
+        case 5:
+            if (!last)
+                break;
+            if (rnd(10) == 0) {
+                uint64_t below = 1 + rnd((uint32_t)last + 1);
+                snprintf(text, sizeof text, "{\"filter\":\"o.%c\",\"seq\":%lu}", 'a' + (char)rnd(3), (unsigned long)below);
+                for (uint64_t q = 1; q < below; q++)
+                    if (subject_of[q] == text[strlen("{\"filter\":\"o.")])
+                        subject_of[q] = 0;
+                ask_ok(s, "$JS.API.STREAM.PURGE.S", text);
+                break;
+            }
+            uint64_t seq = 1 + rnd((uint32_t)last);
+            if (subject_of[seq]) {
+                snprintf(text, sizeof text, "{\"seq\":%lu}", (unsigned long)seq);
+                ask_ok(s, "$JS.API.STREAM.MSG.DELETE.S", text);
+                subject_of[seq] = 0;
+            }
+            break;
+        }
+        uint64_t want_f = 0, want_u = 0;
+        for (uint64_t q = 1; q <= last; q++) {
+            want_f += q >= next && subject_of[q] == 'b';
+            want_u += q >= next_u && subject_of[q];
+        }
+        assert_int_equal(info(s, "F", NULL, "num_pending"), want_f);
+        assert_int_equal(info(s, "U", NULL, "num_pending"), want_u);
+        jshost_forget(&s->h);
+    }
+    memset(subject_of, 0, sizeof subject_of);
+}
+
+/* --- verbs ----------------------------------------------------------------------------------------------------------------- */
+
+static void create_has_its_rules(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S", "{\"stream_name\":\"T\",\"config\":{}}", 10056);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.T", "{\"stream_name\":\"T\",\"config\":{}}", 10059);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S", "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"x\"}}", 10020);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"x\"}}", 10017);
+    ask_error(s, "$JS.API.CONSUMER.DURABLE.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{}}", 10018);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a.o.x", "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.y\"}}", 10131);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a.o.x", "{\"stream_name\":\"S\",\"config\":{\"filter_subjects\":[\"o.y\"]}}", 10137);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{\"num_replicas\":3}}", 10074);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{},\"action\":\"update\"}", 10149);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{},\"action\":\"destroy\"}", 10025);
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a.o.x",
+           "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.x\"},\"action\":\"create\"}");
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a.o.x",
+           "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.x\"},\"action\":\"create\"}");
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{},\"action\":\"create\"}", 10148);
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{\"description\":\"now all\"}}");
+    char *text = ask(s, "$JS.API.CONSUMER.NAMES.S", "");
+    assert_string_equal(text, "{\"type\":\"io.nats.jetstream.api.v1.consumer_names_response\",\"total\":1,\"offset\":0,"
+                              "\"limit\":1024,\"consumers\":[\"a\"]}");
+    free(text);
+    text = ask(s, "$JS.API.CONSUMER.CREATE.S", "{\"stream_name\":\"S\",\"config\":{}}");
+    assert_non_null(strstr(text, "\"name\":\""));
+    assert_non_null(strstr(text, "\"_nats.level\":\"5\""));
+    free(text);
+    text = ask(s, "$JS.API.CONSUMER.LIST.S", "");
+    assert_int_equal(number_in(text, "\"total\":"), 2);
+    free(text);
+}
+
+static void an_ephemeral_dies_without_anybody(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.e", "{\"stream_name\":\"S\",\"config\":{}}");
+    fake_turn_advance(&s->ft, 4 * NS_PER_S);
+    pull(s, "e", "_INBOX.p", "{\"batch\":1,\"expires\":3000000000}");
+    fake_turn_advance(&s->ft, 4 * NS_PER_S);
+    assert_int_equal(info(s, "e", NULL, "num_waiting"), 0);
+    fake_turn_advance(&s->ft, 7 * NS_PER_S);
+    ask_error(s, "$JS.API.CONSUMER.INFO.S.e", "", 10014);
+}
+
+static void a_pause_stops_and_ends(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    char *text = ask(s, "$JS.API.CONSUMER.PAUSE.S.C", "{\"pause_until\":\"2026-11-21T12:11:41Z\"}");
+    assert_non_null(strstr(text, "\"paused\":true,\"pause_until\":\"2026-11-21T12:11:41Z\",\"pause_remaining\":10000000000"));
+    free(text);
+    publish_n(s, "o.a", 1);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_nothing(s, "_INBOX.p");
+    fake_turn_advance(&s->ft, 11 * NS_PER_S);
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    text = ask(s, "$JS.API.CONSUMER.PAUSE.S.C", "");
+    assert_non_null(strstr(text, "\"paused\":false,\"pause_until\":\"0001-01-01T00:00:00Z\"}"));
+    free(text);
+}
+
+static void a_reset_starts_anew(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    publish_n(s, "o.a", 3);
+    pull(s, "C", "_INBOX.p", "3");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    ack(s, &g, "");
+    jshost_forget(&s->h);
+    char *text = ask(s, "$JS.API.CONSUMER.RESET.S.C", "");
+    assert_int_equal(number_in(text, "\"reset_seq\":"), 2);
+    free(text);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 2, 1, 1, &g);
+    text = ask(s, "$JS.API.CONSUMER.RESET.S.C", "{\"seq\":1}");
+    assert_int_equal(number_in(text, "\"num_pending\":"), 3);
+    free(text);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+}
+
+/* --- somebody copies from us ------------------------------------------------------------------------------------------------- */
+
+#define SOURCE                                                                                                         \
+    "{\"stream_name\":\"S\",\"config\":{\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\",\"ack_policy\":\"none\","     \
+    "\"ack_wait\":79200000000000,\"max_deliver\":1,\"replay_policy\":\"instant\",\"flow_control\":true,"               \
+    "\"deliver_subject\":\"%s\",\"idle_heartbeat\":1000000000,\"inactive_threshold\":10000000000,\"num_replicas\":0,"  \
+    "\"direct\":true,\"sourcing\":true},\"action\":\"\"}"
+
+static char *ask_source(struct site *s, const char *deliver, const char *hdr, bool identity)
+{
+    char body[768];
+    snprintf(body, sizeof body, SOURCE, deliver);
+    struct jshost_msg *m = jshost_request_hdr(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S", hdr, body);
+    assert_non_null(m);
+    assert_int_equal(slice_search(m->hdr, SLICE("Nats-Stream-Identity: ")) < m->hdr.n, identity);
+    char *text = xstrdup(m->text);
+    jshost_msg_free(m);
+    return text;
+}
+
+#define LEVEL5 "NATS/1.0\r\nNats-Required-Api-Level: 5\r\nNats-Stream-Identity: \r\n\r\n"
+
+static void a_source_on_a_limits_stream_gets_its_own_name(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 1);
+    char *text = ask_source(s, "$JS.S.one", LEVEL5, true);
+    assert_non_null(strstr(text, "\"name\":\"JS_SRC_x-"));
+    assert_non_null(strstr(text, "\"direct\":true,\"sourcing\":true"));
+    free(text);
+    jshost_want(&s->h, "$JS.S.one");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "$JS.S.one", 1, 1, 1, &g);
+    text = ask(s, "$JS.API.CONSUMER.NAMES.S", "");
+    assert_non_null(strstr(text, "\"consumers\":[]"));
+    free(text);
+    text = ask_source(s, "$JS.S.two", "NATS/1.0\r\nNats-Required-Api-Level: 5\r\nNats-Stream-Identity: AAAAAAAA\r\n\r\n", false);
+    assert_non_null(strstr(text, "\"err_code\":10225"));
+    free(text);
+    text = ask_source(s, "$JS.S.two", "NATS/1.0\r\nNats-Required-Api-Level: 6\r\n\r\n", false);
+    assert_non_null(strstr(text, "\"err_code\":10185"));
+    free(text);
+}
+
+static void fc_answer(struct site *s, const char *reply, const char *sseq)
+{
+    char hdr[128];
+    snprintf(hdr, sizeof hdr, "NATS/1.0\r\nNats-Last-Consumer: %s\r\nNats-Last-Stream: %s\r\n\r\n", sseq, sseq);
+    assert_int_equal(jshost_send(&s->h, ACC, reply, NULL, hdr, ""), 1);
+    fake_turn_run(&s->ft);
+}
+
+static void a_source_on_a_work_queue_acks_by_flow_control(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY ",\"retention\":\"workqueue\"");
+    publish_n(s, "o.a", 2);
+    char *text = ask_source(s, "$JS.S.one", LEVEL5, true);
+    assert_non_null(strstr(text, "\"durable_name\":\"JS_SRC_x\",\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\","
+                                 "\"ack_policy\":\"flow_control\",\"max_deliver\":-1,\"replay_policy\":\"instant\","
+                                 "\"max_ack_pending\":1000,\"flow_control\":true,\"deliver_subject\":\"$JS.S.one\","
+                                 "\"idle_heartbeat\":1000000000,\"num_replicas\":0,\"sourcing\":true"));
+    free(text);
+    jshost_want(&s->h, "$JS.S.one");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "$JS.S.one", 1, 1, 1, &g);
+    expect_msg(s, "$JS.S.one", 2, 2, 1, &g);
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_status(s, "$JS.S.one", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2\r\n\r\n");
+    assert_true(take(s, "$JS.S.one", &g));
+    assert_string_equal(g.hdr, "NATS/1.0 100 FlowControl Request\r\n\r\n");
+    fc_answer(s, g.reply, "1");
+    assert_int_equal(stream_msgs(s), 1);
+    /* A new create of the same name: everything unacknowledged again, counted from 1, to the new subject. */
+    text = ask_source(s, "$JS.S.two", LEVEL5, true);
+    assert_int_equal(number_in(text, "\"num_pending\":"), 1);
+    free(text);
+    jshost_want(&s->h, "$JS.S.two");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "$JS.S.two", 2, 1, 1, &g);
+}
+
+/* --- restarts ----------------------------------------------------------------------------------------------------------------- */
+
+static void restart(struct site *s)
+{
+    site_down(s);
+    site_up(s);
+}
+
+static void progress_survives_a_restart(void **state)
+{
+    struct site *s = *state;
+    struct got g[4];
+    make_stream(s, "");
+    make_consumer(s, "C", ",\"ack_wait\":60000000000" EXPLICIT);
+    publish_n(s, "o.a", 4);
+    pull(s, "C", "_INBOX.p", "3");
+    for (uint64_t i = 0; i < 3; i++)
+        expect_msg(s, "_INBOX.p", i + 1, i + 1, 1, &g[i]);
+    ack(s, &g[0], "");
+    assert_int_equal(jshost_send(&s->h, ACC, g[1].reply, "_INBOX.a", NULL, "+ACK"), 1);
+    jshost_msg_free(jshost_wait(&s->h, "_INBOX.a"));
+    restart(s);
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 2);
+    assert_int_equal(info(s, "C", "delivered", "consumer_seq"), 3);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 1);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 1);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 4, 4, 1, &g[3]);
+    ack(s, &g[2], "");
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 3);
+}
+
+static void memory_consumers_are_gone_after_a_restart(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, "");
+    make_consumer(s, "C", ",\"mem_storage\":true" EXPLICIT);
+    make_consumer(s, "D", ",\"deliver_policy\":\"new\"" EXPLICIT);
+    restart(s);
+    ask_error(s, "$JS.API.CONSUMER.INFO.S.C", "", 10014);
+    publish_n(s, "o.a", 1);
+    assert_int_equal(info(s, "D", NULL, "num_pending"), 1);
+}
+
+/* The trap: after a restart a consumer that feeds a copy says nothing but heartbeats that can't be right, until it is
+ * asked anew. */
+static void after_a_restart_a_source_waits_to_be_asked(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, ",\"retention\":\"workqueue\"");
+    char *text = ask_source(s, "$JS.S.one", LEVEL5, true);
+    free(text);
+    jshost_want(&s->h, "$JS.S.one");
+    publish_n(s, "o.a", 2);
+    expect_msg(s, "$JS.S.one", 1, 1, 1, &g);
+    expect_msg(s, "$JS.S.one", 2, 2, 1, &g);
+    restart(s);
+    publish_n(s, "o.a", 1);
+    expect_nothing(s, "$JS.S.one");
+    jshost_want(&s->h, "$JS.S.one");
+    jsapi_link_up(s->acc, SLICE("hub"));
+    fake_turn_run(&s->ft);
+    expect_status(s, "$JS.S.one", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 3\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_status(s, "$JS.S.one", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 4\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_nothing(s, "$JS.S.one");
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_status(s, "$JS.S.one", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 5\r\nNats-Last-Stream: 2\r\n\r\n");
+    jshost_forget(&s->h);
+    text = ask_source(s, "$JS.S.two", LEVEL5, true);
+    assert_int_equal(number_in(text, "\"num_pending\":"), 3);
+    free(text);
+    jshost_want(&s->h, "$JS.S.two");
+    fake_turn_run(&s->ft);
+    for (uint64_t i = 1; i <= 3; i++)
+        expect_msg(s, "$JS.S.two", i, i, 1, &g);
+    expect_nothing(s, "$JS.S.one");
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(a_pull_gets_what_is_there_and_waits_for_the_rest), T(no_wait_ends_with_404), T(max_bytes_is_a_budget),
+        T(requests_are_served_in_turn), T(bad_requests_are_told_so), T(requests_of_those_who_left_are_dropped),
+        T(a_pull_hears_heartbeats), T(deleting_ends_waiting_requests), T(acks_move_the_floor),
+        T(acks_of_the_second_form_are_understood), T(what_is_not_acked_comes_again_before_new_ones),
+        T(naks_and_progress_move_deadlines), T(after_max_deliver_it_is_given_up), T(the_window_closes_and_opens),
+        T(ack_and_next_asks_for_more), T(a_work_queue_forgets_what_is_acked),
+        T(interest_keeps_a_message_until_all_have_it), T(a_push_consumer_waits_for_a_listener),
+        T(a_group_consumer_wants_its_group), T(headers_only_tells_the_size), T(flow_control_closes_the_window),
+        T(each_policy_starts_where_it_says), T(last_per_subject_has_a_list),
+        T(num_pending_agrees_with_a_naive_count), T(create_has_its_rules), T(an_ephemeral_dies_without_anybody),
+        T(a_pause_stops_and_ends), T(a_reset_starts_anew), T(a_source_on_a_limits_stream_gets_its_own_name),
+        T(a_source_on_a_work_queue_acks_by_flow_control), T(progress_survives_a_restart),
+        T(memory_consumers_are_gone_after_a_restart), T(after_a_restart_a_source_waits_to_be_asked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
