@@ -468,6 +468,8 @@ void consumer_close(struct js_consumer *c, enum consumer_close_why why)
     c->set = NULL;
     if (c->cursor)
         store_cursor_set_owner(c->cursor, NULL);
+    if (c->cursor && why == CLOSE_SHUTDOWN)
+        store_cursor_detach(c->cursor);
     if (why != CLOSE_SHUTDOWN)
         consumer_wake_waiters(c);
     for (struct list *e; (e = list_pop(&c->waiters));) {

@@ -263,6 +263,18 @@ int store_cursor_attach(struct cursor *c, const struct cursor_source *src, curso
     return 0;
 }
 
+void store_cursor_detach(struct cursor *c)
+{
+    if (!attached(c))
+        return;
+    buf_clear(&c->snapshot);
+    buf_clear(&c->deltas);
+    c->src.snapshot(c->src.arg, &c->snapshot);
+    c->src = (struct cursor_source){0};
+    if (!list_empty(&c->dirty))
+        c->write = true; /* whole: there is nobody left to ask for the difference */
+}
+
 /* --- recovery -------------------------------------------------------------------------------- */
 
 static struct cursor *by_cid(struct stream *s, uint32_t cid)

@@ -308,5 +308,8 @@ void *store_cursor_owner(const struct cursor *c);
  * oldest first. */
 typedef int cursor_load_fn(void *arg, bool is_snapshot, struct slice bytes);
 int store_cursor_attach(struct cursor *c, const struct cursor_source *src, cursor_load_fn *load, void *arg) MUST_CHECK;
+/* The source goes away before the store does (shutdown): what it has to say is taken now and written as if it were
+ * still there. */
+void store_cursor_detach(struct cursor *c);
 
 #endif

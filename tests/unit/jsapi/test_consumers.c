@@ -1,7 +1,8 @@
-/* tests/unit/jsapi/test_consumers.c -- consumers, seen from a client: requests go in, messages come out
+/* tests/unit/jsapi/test_consumers.c -- consumers, seen from a client: requests go in, messages come
+ * out
  *
- * The whole room over a fake subject space, a clock we set, and the real store: memory streams where nothing needs to
- * last, a file store in a directory of its own where the process "restarts".
+ * The whole room over a fake subject space, a clock we set, and the real store: memory streams
+ * where nothing needs to last, a file store in a directory of its own where the process "restarts".
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,8 +14,6 @@
 #include <cmocka.h>
 
 #include "fake/jshost.h"
-
-#include "base/uid.h"
 
 struct site {
     struct fake_turn ft;
@@ -30,7 +29,8 @@ static int the_account;
 static void site_up(struct site *s)
 {
     char *why = NULL;
-    struct store_config cfg = {.dir = s->dir, .max_file_bytes = 64 << 20, .max_mem_bytes = 64 << 20};
+    struct store_config cfg = {
+        .dir = s->dir, .max_file_bytes = 64 << 20, .max_mem_bytes = 64 << 20};
     struct jsapi_limits limits = {-1, -1, -1, -1, -1};
     fake_turn_init(&s->ft);
     struct store_host host = {.arg = s, .turn = &s->ft.turn};
@@ -74,7 +74,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- words of the tests --------------------------------------------------------------------------------- */
+/* --- words of the tests
+ * --------------------------------------------------------------------------------- */
 
 static char *ask(struct site *s, const char *subject, const char *body)
 {
@@ -115,7 +116,8 @@ static void make_consumer(struct site *s, const char *name, const char *members)
 {
     char subject[96], body[768];
     snprintf(subject, sizeof subject, "$JS.API.CONSUMER.CREATE.S.%s", name);
-    snprintf(body, sizeof body, "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"%s\"%s}}", name, members);
+    snprintf(body, sizeof body, "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"%s\"%s}}",
+             name, members);
     ask_ok(s, subject, body);
 }
 
@@ -193,13 +195,14 @@ static bool take(struct site *s, const char *inbox, struct got *g)
     snprintf(g->hdr, sizeof g->hdr, "%.*s", SLICE_FMT(m->hdr));
     const char *at = strstr(g->reply, "$JS.ACK.S.");
     if (at && (at = strchr(at + 10, '.')))
-        assert_int_equal(sscanf(at, ".%lu.%lu.%lu.%*d.%lu", &g->deliveries, &g->sseq, &g->cseq, &g->pending), 4);
+        assert_int_equal(
+            sscanf(at, ".%lu.%lu.%lu.%*d.%lu", &g->deliveries, &g->sseq, &g->cseq, &g->pending), 4);
     jshost_msg_free(m);
     return true;
 }
 
-static void expect_msg(struct site *s, const char *inbox, uint64_t sseq, uint64_t cseq, uint64_t deliveries,
-                       struct got *g)
+static void expect_msg(struct site *s, const char *inbox, uint64_t sseq, uint64_t cseq,
+                       uint64_t deliveries, struct got *g)
 {
     if (!take(s, inbox, g))
         fail_msg("nothing on %s where %lu should be", inbox, (unsigned long)sseq);
@@ -231,7 +234,9 @@ static void ack(struct site *s, const struct got *g, const char *what)
 #define MEMORY   ",\"storage\":\"memory\""
 #define EXPLICIT ",\"ack_policy\":\"explicit\""
 
-/* --- pull --------------------------------------------------------------------------------------------------- */
+/* --- pull
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void a_pull_gets_what_is_there_and_waits_for_the_rest(void **state)
 {
@@ -253,7 +258,8 @@ static void a_pull_gets_what_is_there_and_waits_for_the_rest(void **state)
     assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 3);
     fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
     expect_status(s, "_INBOX.p",
-                  "NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 2\r\nNats-Pending-Bytes: 0\r\n\r\n");
+                  "NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 2\r\nNats-Pending-Bytes: "
+                  "0\r\n\r\n");
     assert_int_equal(info(s, "C", NULL, "num_waiting"), 0);
 }
 
@@ -282,14 +288,16 @@ static void max_bytes_is_a_budget(void **state)
 {
     struct site *s = *state;
     struct got g;
-    char body[64];
+    char body[160];
     make_stream(s, MEMORY);
     make_consumer(s, "C", EXPLICIT);
     publish_n(s, "o.a", 4);
     pull(s, "C", "_INBOX.p", "{\"batch\":1,\"max_bytes\":1000}");
     expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
     size_t size = strlen(g.reply) + strlen("o.a") + strlen("hello");
-    snprintf(body, sizeof body, "NATS/1.0 409 Batch Completed\r\nNats-Pending-Messages: 0\r\nNats-Pending-Bytes: %zu\r\n\r\n",
+    snprintf(body, sizeof body,
+             "NATS/1.0 409 Batch Completed\r\nNats-Pending-Messages: 0\r\nNats-Pending-Bytes: "
+             "%zu\r\n\r\n",
              1000 - size);
     expect_status(s, "_INBOX.p", body);
     snprintf(body, sizeof body, "{\"batch\":9,\"max_bytes\":%zu}", size);
@@ -298,7 +306,8 @@ static void max_bytes_is_a_budget(void **state)
     expect_nothing(s, "_INBOX.q"); /* an exact fit ends it silently */
     pull(s, "C", "_INBOX.r", "{\"batch\":3,\"max_bytes\":10}");
     expect_status(s, "_INBOX.r",
-                  "NATS/1.0 409 Message Size Exceeds MaxBytes\r\nNats-Pending-Messages: 3\r\nNats-Pending-Bytes: 10\r\n\r\n");
+                  "NATS/1.0 409 Message Size Exceeds MaxBytes\r\nNats-Pending-Messages: "
+                  "3\r\nNats-Pending-Bytes: 10\r\n\r\n");
     assert_int_equal(info(s, "C", NULL, "num_pending"), 2);
 }
 
@@ -360,7 +369,9 @@ static void a_pull_hears_heartbeats(void **state)
     make_consumer(s, "C", EXPLICIT);
     pull(s, "C", "_INBOX.p", "{\"batch\":1,\"expires\":10000000000,\"idle_heartbeat\":1000000000}");
     fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
-    expect_status(s, "_INBOX.p", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 0\r\nNats-Last-Stream: 0\r\n\r\n");
+    expect_status(
+        s, "_INBOX.p",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 0\r\nNats-Last-Stream: 0\r\n\r\n");
     expect_nothing(s, "_INBOX.p");
 }
 
@@ -374,10 +385,13 @@ static void deleting_ends_waiting_requests(void **state)
     expect_status(s, "_INBOX.p", "NATS/1.0 409 Consumer Deleted\r\n\r\n");
     ask_error(s, "$JS.API.CONSUMER.INFO.S.C", "", 10014);
     ask_error(s, "$JS.API.CONSUMER.DELETE.S.C", "", 10014);
-    assert_int_equal(jshost_send(&s->h, ACC, "$JS.API.CONSUMER.MSG.NEXT.S.C", "_INBOX.p", NULL, ""), 0);
+    assert_int_equal(jshost_send(&s->h, ACC, "$JS.API.CONSUMER.MSG.NEXT.S.C", "_INBOX.p", NULL, ""),
+                     0);
 }
 
-/* --- acks ------------------------------------------------------------------------------------------------------- */
+/* --- acks
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static void acks_move_the_floor(void **state)
 {
@@ -413,7 +427,10 @@ static void acks_of_the_second_form_are_understood(void **state)
     publish_n(s, "o.a", 1);
     pull(s, "C", "_INBOX.p", "1");
     expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
-    assert_int_equal(jshost_send(&s->h, ACC, "$JS.ACK.leaf.szMpdrwD.S.C.1.1.1.1795263091000000000.0.x", NULL, NULL, ""), 1);
+    assert_int_equal(jshost_send(&s->h, ACC,
+                                 "$JS.ACK.leaf.szMpdrwD.S.C.1.1.1.1795263091000000000.0.x", NULL,
+                                 NULL, ""),
+                     1);
     assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 0);
 }
 
@@ -517,7 +534,9 @@ static void ack_and_next_asks_for_more(void **state)
     assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 1);
 }
 
-/* --- retention ---------------------------------------------------------------------------------------------------- */
+/* --- retention
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void a_work_queue_forgets_what_is_acked(void **state)
 {
@@ -526,8 +545,11 @@ static void a_work_queue_forgets_what_is_acked(void **state)
     make_stream(s, MEMORY ",\"retention\":\"workqueue\"");
     make_consumer(s, "C", ",\"filter_subject\":\"o.a\"" EXPLICIT);
     ask_error(s, "$JS.API.CONSUMER.CREATE.S.D",
-              "{\"stream_name\":\"S\",\"config\":{\"name\":\"D\",\"ack_policy\":\"explicit\",\"filter_subject\":\"o.*\"}}", 10100);
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S.D", "{\"stream_name\":\"S\",\"config\":{\"name\":\"D\",\"ack_policy\":\"explicit\"}}",
+              "{\"stream_name\":\"S\",\"config\":{\"name\":\"D\",\"ack_policy\":\"explicit\","
+              "\"filter_subject\":\"o.*\"}}",
+              10100);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.D",
+              "{\"stream_name\":\"S\",\"config\":{\"name\":\"D\",\"ack_policy\":\"explicit\"}}",
               10099);
     publish_n(s, "o.a", 2);
     publish_n(s, "o.b", 1);
@@ -573,7 +595,9 @@ static void interest_keeps_a_message_until_all_have_it(void **state)
     assert_int_equal(stream_msgs(s), 0);
 }
 
-/* --- push -------------------------------------------------------------------------------------------------------------- */
+/* --- push
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 static void a_push_consumer_waits_for_a_listener(void **state)
 {
@@ -589,7 +613,9 @@ static void a_push_consumer_waits_for_a_listener(void **state)
     assert_string_equal(g.subject, "o.a");
     expect_msg(s, "d", 2, 2, 1, &g);
     fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
-    expect_status(s, "d", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_status(
+        s, "d",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2\r\n\r\n");
     jshost_unwant(&s->h, "d");
     publish_n(s, "o.a", 1);
     fake_turn_advance(&s->ft, 3 * NS_PER_S);
@@ -644,7 +670,8 @@ static void flow_control_closes_the_window(void **state)
     for (int i = 0; i < 40; i++)
         publish(s, "o.a", big);
     jshost_want(&s->h, "d");
-    make_consumer(s, "C", ",\"deliver_subject\":\"d\",\"flow_control\":true,\"idle_heartbeat\":1000000000");
+    make_consumer(s, "C",
+                  ",\"deliver_subject\":\"d\",\"flow_control\":true,\"idle_heartbeat\":1000000000");
     while (take(s, "d", &g)) {
         if (g.sseq) {
             got++;
@@ -665,7 +692,8 @@ static void flow_control_closes_the_window(void **state)
     free(big);
 }
 
-/* --- where to start, how much is left ---------------------------------------------------------------------------------- */
+/* --- where to start, how much is left
+ * ---------------------------------------------------------------------------------- */
 
 static uint64_t first_of(struct site *s, const char *members)
 {
@@ -690,9 +718,14 @@ static void each_policy_starts_where_it_says(void **state)
     assert_int_equal(first_of(s, ",\"deliver_policy\":\"last\""), 4);
     assert_int_equal(first_of(s, ",\"deliver_policy\":\"last\",\"filter_subject\":\"o.b\""), 3);
     assert_int_equal(first_of(s, ",\"deliver_policy\":\"new\""), 0);
-    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":2"), 2);
-    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":9"), 0);
-    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_time\",\"opt_start_time\":\"2026-11-21T12:11:36Z\""), 4);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":2"),
+                     2);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":9"),
+                     0);
+    assert_int_equal(
+        first_of(
+            s, ",\"deliver_policy\":\"by_start_time\",\"opt_start_time\":\"2026-11-21T12:11:36Z\""),
+        4);
     assert_int_equal(first_of(s, ",\"filter_subject\":\"o.b\""), 3);
     assert_int_equal(first_of(s, ",\"filter_subjects\":[\"o.b\",\"o.c\"]"), 3);
 }
@@ -706,7 +739,8 @@ static void last_per_subject_has_a_list(void **state)
     publish_n(s, "o.b", 2); /* 3 4 */
     publish_n(s, "o.a", 1); /* 5 */
     publish_n(s, "o.c", 1); /* 6 */
-    make_consumer(s, "C", ",\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"o.>\"" EXPLICIT);
+    make_consumer(s, "C",
+                  ",\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"o.>\"" EXPLICIT);
     assert_int_equal(info(s, "C", NULL, "num_pending"), 3);
     publish_n(s, "o.a", 1); /* 7 */
     assert_int_equal(info(s, "C", NULL, "num_pending"), 4);
@@ -727,7 +761,8 @@ static uint32_t rnd(uint32_t n)
     return (rng_state >> 8) % n;
 }
 
-/* Random publishes, pulls, deletes and purges: num_pending is what a naive count says, after every step. */
+/* Random publishes, pulls, deletes and purges: num_pending is what a naive count says, after every
+ * step. */
 static void num_pending_agrees_with_a_naive_count(void **state)
 {
     struct site *s = *state;
@@ -769,7 +804,8 @@ static void num_pending_agrees_with_a_naive_count(void **state)
                 break;
             if (rnd(10) == 0) {
                 uint64_t below = 1 + rnd((uint32_t)last + 1);
-                snprintf(text, sizeof text, "{\"filter\":\"o.%c\",\"seq\":%lu}", 'a' + (char)rnd(3), (unsigned long)below);
+                snprintf(text, sizeof text, "{\"filter\":\"o.%c\",\"seq\":%lu}", 'a' + (char)rnd(3),
+                         (unsigned long)below);
                 for (uint64_t q = 1; q < below; q++)
                     if (subject_of[q] == text[strlen("{\"filter\":\"o.")])
                         subject_of[q] = 0;
@@ -796,7 +832,9 @@ static void num_pending_agrees_with_a_naive_count(void **state)
     memset(subject_of, 0, sizeof subject_of);
 }
 
-/* --- verbs ----------------------------------------------------------------------------------------------------------------- */
+/* --- verbs
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
 static void create_has_its_rules(void **state)
 {
@@ -804,23 +842,35 @@ static void create_has_its_rules(void **state)
     make_stream(s, MEMORY);
     ask_error(s, "$JS.API.CONSUMER.CREATE.S", "{\"stream_name\":\"T\",\"config\":{}}", 10056);
     ask_error(s, "$JS.API.CONSUMER.CREATE.T", "{\"stream_name\":\"T\",\"config\":{}}", 10059);
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S", "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"x\"}}", 10020);
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"x\"}}", 10017);
-    ask_error(s, "$JS.API.CONSUMER.DURABLE.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{}}", 10018);
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a.o.x", "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.y\"}}", 10131);
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a.o.x", "{\"stream_name\":\"S\",\"config\":{\"filter_subjects\":[\"o.y\"]}}", 10137);
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{\"num_replicas\":3}}", 10074);
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{},\"action\":\"update\"}", 10149);
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{},\"action\":\"destroy\"}", 10025);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S",
+              "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"x\"}}", 10020);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a",
+              "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"x\"}}", 10017);
+    ask_error(s, "$JS.API.CONSUMER.DURABLE.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{}}",
+              10018);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a.o.x",
+              "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.y\"}}", 10131);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a.o.x",
+              "{\"stream_name\":\"S\",\"config\":{\"filter_subjects\":[\"o.y\"]}}", 10137);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a",
+              "{\"stream_name\":\"S\",\"config\":{\"num_replicas\":3}}", 10074);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a",
+              "{\"stream_name\":\"S\",\"config\":{},\"action\":\"update\"}", 10149);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a",
+              "{\"stream_name\":\"S\",\"config\":{},\"action\":\"destroy\"}", 10025);
     ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a.o.x",
            "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.x\"},\"action\":\"create\"}");
     ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a.o.x",
            "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.x\"},\"action\":\"create\"}");
-    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{},\"action\":\"create\"}", 10148);
-    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a", "{\"stream_name\":\"S\",\"config\":{\"description\":\"now all\"}}");
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.a",
+              "{\"stream_name\":\"S\",\"config\":{},\"action\":\"create\"}", 10148);
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a",
+           "{\"stream_name\":\"S\",\"config\":{\"description\":\"now all\"}}");
     char *text = ask(s, "$JS.API.CONSUMER.NAMES.S", "");
-    assert_string_equal(text, "{\"type\":\"io.nats.jetstream.api.v1.consumer_names_response\",\"total\":1,\"offset\":0,"
-                              "\"limit\":1024,\"consumers\":[\"a\"]}");
+    assert_string_equal(
+        text,
+        "{\"type\":\"io.nats.jetstream.api.v1.consumer_names_response\",\"total\":1,\"offset\":0,"
+        "\"limit\":1024,\"consumers\":[\"a\"]}");
     free(text);
     text = ask(s, "$JS.API.CONSUMER.CREATE.S", "{\"stream_name\":\"S\",\"config\":{}}");
     assert_non_null(strstr(text, "\"name\":\""));
@@ -851,7 +901,8 @@ static void a_pause_stops_and_ends(void **state)
     make_stream(s, MEMORY);
     make_consumer(s, "C", EXPLICIT);
     char *text = ask(s, "$JS.API.CONSUMER.PAUSE.S.C", "{\"pause_until\":\"2026-11-21T12:11:41Z\"}");
-    assert_non_null(strstr(text, "\"paused\":true,\"pause_until\":\"2026-11-21T12:11:41Z\",\"pause_remaining\":10000000000"));
+    assert_non_null(strstr(text, "\"paused\":true,\"pause_until\":\"2026-11-21T12:11:41Z\",\"pause_"
+                                 "remaining\":10000000000"));
     free(text);
     publish_n(s, "o.a", 1);
     pull(s, "C", "_INBOX.p", "1");
@@ -886,12 +937,17 @@ static void a_reset_starts_anew(void **state)
     expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
 }
 
-/* --- somebody copies from us ------------------------------------------------------------------------------------------------- */
+/* --- somebody copies from us
+ * -------------------------------------------------------------------------------------------------
+ */
 
-#define SOURCE                                                                                                         \
-    "{\"stream_name\":\"S\",\"config\":{\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\",\"ack_policy\":\"none\","     \
-    "\"ack_wait\":79200000000000,\"max_deliver\":1,\"replay_policy\":\"instant\",\"flow_control\":true,"               \
-    "\"deliver_subject\":\"%s\",\"idle_heartbeat\":1000000000,\"inactive_threshold\":10000000000,\"num_replicas\":0,"  \
+#define SOURCE                                                                                     \
+    "{\"stream_name\":\"S\",\"config\":{\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\",\"ack_"   \
+    "policy\":\"none\","                                                                           \
+    "\"ack_wait\":79200000000000,\"max_deliver\":1,\"replay_policy\":\"instant\",\"flow_"          \
+    "control\":true,"                                                                              \
+    "\"deliver_subject\":\"%s\",\"idle_heartbeat\":1000000000,\"inactive_threshold\":10000000000," \
+    "\"num_replicas\":0,"                                                                          \
     "\"direct\":true,\"sourcing\":true},\"action\":\"\"}"
 
 static char *ask_source(struct site *s, const char *deliver, const char *hdr, bool identity)
@@ -924,7 +980,9 @@ static void a_source_on_a_limits_stream_gets_its_own_name(void **state)
     text = ask(s, "$JS.API.CONSUMER.NAMES.S", "");
     assert_non_null(strstr(text, "\"consumers\":[]"));
     free(text);
-    text = ask_source(s, "$JS.S.two", "NATS/1.0\r\nNats-Required-Api-Level: 5\r\nNats-Stream-Identity: AAAAAAAA\r\n\r\n", false);
+    text = ask_source(
+        s, "$JS.S.two",
+        "NATS/1.0\r\nNats-Required-Api-Level: 5\r\nNats-Stream-Identity: AAAAAAAA\r\n\r\n", false);
     assert_non_null(strstr(text, "\"err_code\":10225"));
     free(text);
     text = ask_source(s, "$JS.S.two", "NATS/1.0\r\nNats-Required-Api-Level: 6\r\n\r\n", false);
@@ -935,7 +993,8 @@ static void a_source_on_a_limits_stream_gets_its_own_name(void **state)
 static void fc_answer(struct site *s, const char *reply, const char *sseq)
 {
     char hdr[128];
-    snprintf(hdr, sizeof hdr, "NATS/1.0\r\nNats-Last-Consumer: %s\r\nNats-Last-Stream: %s\r\n\r\n", sseq, sseq);
+    snprintf(hdr, sizeof hdr, "NATS/1.0\r\nNats-Last-Consumer: %s\r\nNats-Last-Stream: %s\r\n\r\n",
+             sseq, sseq);
     assert_int_equal(jshost_send(&s->h, ACC, reply, NULL, hdr, ""), 1);
     fake_turn_run(&s->ft);
 }
@@ -947,22 +1006,26 @@ static void a_source_on_a_work_queue_acks_by_flow_control(void **state)
     make_stream(s, MEMORY ",\"retention\":\"workqueue\"");
     publish_n(s, "o.a", 2);
     char *text = ask_source(s, "$JS.S.one", LEVEL5, true);
-    assert_non_null(strstr(text, "\"durable_name\":\"JS_SRC_x\",\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\","
-                                 "\"ack_policy\":\"flow_control\",\"max_deliver\":-1,\"replay_policy\":\"instant\","
-                                 "\"max_ack_pending\":1000,\"flow_control\":true,\"deliver_subject\":\"$JS.S.one\","
-                                 "\"idle_heartbeat\":1000000000,\"num_replicas\":0,\"sourcing\":true"));
+    assert_non_null(strstr(
+        text, "\"durable_name\":\"JS_SRC_x\",\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\","
+              "\"ack_policy\":\"flow_control\",\"max_deliver\":-1,\"replay_policy\":\"instant\","
+              "\"max_ack_pending\":1000,\"flow_control\":true,\"deliver_subject\":\"$JS.S.one\","
+              "\"idle_heartbeat\":1000000000,\"num_replicas\":0,\"sourcing\":true"));
     free(text);
     jshost_want(&s->h, "$JS.S.one");
     fake_turn_run(&s->ft);
     expect_msg(s, "$JS.S.one", 1, 1, 1, &g);
     expect_msg(s, "$JS.S.one", 2, 2, 1, &g);
     fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
-    expect_status(s, "$JS.S.one", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_status(
+        s, "$JS.S.one",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2\r\n\r\n");
     assert_true(take(s, "$JS.S.one", &g));
     assert_string_equal(g.hdr, "NATS/1.0 100 FlowControl Request\r\n\r\n");
     fc_answer(s, g.reply, "1");
     assert_int_equal(stream_msgs(s), 1);
-    /* A new create of the same name: everything unacknowledged again, counted from 1, to the new subject. */
+    /* A new create of the same name: everything unacknowledged again, counted from 1, to the new
+     * subject. */
     text = ask_source(s, "$JS.S.two", LEVEL5, true);
     assert_int_equal(number_in(text, "\"num_pending\":"), 1);
     free(text);
@@ -971,7 +1034,9 @@ static void a_source_on_a_work_queue_acks_by_flow_control(void **state)
     expect_msg(s, "$JS.S.two", 2, 1, 1, &g);
 }
 
-/* --- restarts ----------------------------------------------------------------------------------------------------------------- */
+/* --- restarts
+ * -----------------------------------------------------------------------------------------------------------------
+ */
 
 static void restart(struct site *s)
 {
@@ -1015,8 +1080,8 @@ static void memory_consumers_are_gone_after_a_restart(void **state)
     assert_int_equal(info(s, "D", NULL, "num_pending"), 1);
 }
 
-/* The trap: after a restart a consumer that feeds a copy says nothing but heartbeats that can't be right, until it is
- * asked anew. */
+/* The trap: after a restart a consumer that feeds a copy says nothing but heartbeats that can't be
+ * right, until it is asked anew. */
 static void after_a_restart_a_source_waits_to_be_asked(void **state)
 {
     struct site *s = *state;
@@ -1034,11 +1099,17 @@ static void after_a_restart_a_source_waits_to_be_asked(void **state)
     jshost_want(&s->h, "$JS.S.one");
     jsapi_link_up(s->acc, SLICE("hub"));
     fake_turn_run(&s->ft);
-    expect_status(s, "$JS.S.one", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 3\r\nNats-Last-Stream: 2\r\n\r\n");
-    expect_status(s, "$JS.S.one", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 4\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_status(
+        s, "$JS.S.one",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 3\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_status(
+        s, "$JS.S.one",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 4\r\nNats-Last-Stream: 2\r\n\r\n");
     expect_nothing(s, "$JS.S.one");
     fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
-    expect_status(s, "$JS.S.one", "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 5\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_status(
+        s, "$JS.S.one",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 5\r\nNats-Last-Stream: 2\r\n\r\n");
     jshost_forget(&s->h);
     text = ask_source(s, "$JS.S.two", LEVEL5, true);
     assert_int_equal(number_in(text, "\"num_pending\":"), 3);
@@ -1055,19 +1126,39 @@ static void after_a_restart_a_source_waits_to_be_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_pull_gets_what_is_there_and_waits_for_the_rest), T(no_wait_ends_with_404), T(max_bytes_is_a_budget),
-        T(requests_are_served_in_turn), T(bad_requests_are_told_so), T(requests_of_those_who_left_are_dropped),
-        T(a_pull_hears_heartbeats), T(deleting_ends_waiting_requests), T(acks_move_the_floor),
-        T(acks_of_the_second_form_are_understood), T(what_is_not_acked_comes_again_before_new_ones),
-        T(naks_and_progress_move_deadlines), T(after_max_deliver_it_is_given_up), T(the_window_closes_and_opens),
-        T(ack_and_next_asks_for_more), T(a_work_queue_forgets_what_is_acked),
-        T(interest_keeps_a_message_until_all_have_it), T(a_push_consumer_waits_for_a_listener),
-        T(a_group_consumer_wants_its_group), T(headers_only_tells_the_size), T(flow_control_closes_the_window),
-        T(each_policy_starts_where_it_says), T(last_per_subject_has_a_list),
-        T(num_pending_agrees_with_a_naive_count), T(create_has_its_rules), T(an_ephemeral_dies_without_anybody),
-        T(a_pause_stops_and_ends), T(a_reset_starts_anew), T(a_source_on_a_limits_stream_gets_its_own_name),
-        T(a_source_on_a_work_queue_acks_by_flow_control), T(progress_survives_a_restart),
-        T(memory_consumers_are_gone_after_a_restart), T(after_a_restart_a_source_waits_to_be_asked),
+        T(a_pull_gets_what_is_there_and_waits_for_the_rest),
+        T(no_wait_ends_with_404),
+        T(max_bytes_is_a_budget),
+        T(requests_are_served_in_turn),
+        T(bad_requests_are_told_so),
+        T(requests_of_those_who_left_are_dropped),
+        T(a_pull_hears_heartbeats),
+        T(deleting_ends_waiting_requests),
+        T(acks_move_the_floor),
+        T(acks_of_the_second_form_are_understood),
+        T(what_is_not_acked_comes_again_before_new_ones),
+        T(naks_and_progress_move_deadlines),
+        T(after_max_deliver_it_is_given_up),
+        T(the_window_closes_and_opens),
+        T(ack_and_next_asks_for_more),
+        T(a_work_queue_forgets_what_is_acked),
+        T(interest_keeps_a_message_until_all_have_it),
+        T(a_push_consumer_waits_for_a_listener),
+        T(a_group_consumer_wants_its_group),
+        T(headers_only_tells_the_size),
+        T(flow_control_closes_the_window),
+        T(each_policy_starts_where_it_says),
+        T(last_per_subject_has_a_list),
+        T(num_pending_agrees_with_a_naive_count),
+        T(create_has_its_rules),
+        T(an_ephemeral_dies_without_anybody),
+        T(a_pause_stops_and_ends),
+        T(a_reset_starts_anew),
+        T(a_source_on_a_limits_stream_gets_its_own_name),
+        T(a_source_on_a_work_queue_acks_by_flow_control),
+        T(progress_survives_a_restart),
+        T(memory_consumers_are_gone_after_a_restart),
+        T(after_a_restart_a_source_waits_to_be_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
