@@ -74,8 +74,7 @@ struct parser {
 
 static int parse(struct parser *p, struct slice text, struct conf_node *root);
 
-/* --- small things
- * --------------------------------------------------------------------------------- */
+/* --- small things -------------------------------------------------------------------- */
 
 static int fail(struct parser *p, int err, int line, int col, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
@@ -143,8 +142,7 @@ static int add(struct parser *p, const struct lex_item *item, const struct conf_
     return tree_add(p->r->doc, &p->r->ix, parent, n) < 0 ? too_big(p, item->line) : 0;
 }
 
-/* --- values
- * --------------------------------------------------------------------------------------- */
+/* --- values -------------------------------------------------------------------------- */
 
 static uint64_t size_factor(struct slice suffix)
 {
@@ -249,8 +247,7 @@ static int wait_for_value(struct parser *p, const struct lex_item *item)
     return 0;
 }
 
-/* --- variables
- * ------------------------------------------------------------------------------------ */
+/* --- variables ----------------------------------------------------------------------- */
 
 static struct conf_node *find_above(struct parser *p, struct slice name)
 {
@@ -336,8 +333,7 @@ static int add_variable(struct parser *p, const struct lex_item *item)
     return add(p, item, n);
 }
 
-/* --- include
- * -------------------------------------------------------------------------------------- */
+/* --- include ------------------------------------------------------------------------- */
 
 /* The file's directory and the path, joined and tidied: "a/./b//../c" is "a/c". An absolute path is
  * joined too. */
@@ -479,8 +475,7 @@ static int include(struct parser *p, const struct lex_item *item)
     return merge(p, root, item->line);
 }
 
-/* --- the parser
- * ----------------------------------------------------------------------------------- */
+/* --- the parser ---------------------------------------------------------------------- */
 
 static int take(struct parser *p, const struct lex_item *item)
 {
@@ -539,8 +534,7 @@ static int parse(struct parser *p, struct slice text, struct conf_node *root)
     return rc;
 }
 
-/* --- the door
- * ------------------------------------------------------------------------------------- */
+/* --- the door ------------------------------------------------------------------------ */
 
 static const char *from_process(void *arg, const char *name)
 {

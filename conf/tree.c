@@ -92,8 +92,7 @@ int tree_add(struct conf_doc *doc, struct tree_index *ix, struct conf_node *pare
     return 0;
 }
 
-/* --- the door
- * ------------------------------------------------------------------------------------- */
+/* --- the door ------------------------------------------------------------------------ */
 
 void conf_free(struct conf_doc *doc)
 {
@@ -148,8 +147,7 @@ const char *conf_type_name(enum conf_type type)
     return "unknown";
 }
 
-/* --- digest: canonical JSON
- * ----------------------------------------------------------------------- */
+/* --- digest: canonical JSON ---------------------------------------------------------- */
 
 /* One sequence of valid UTF-8 at s, its length; 0 when there is none. */
 static size_t utf8_len(struct slice s)

@@ -73,9 +73,7 @@ struct auth {
     struct list errands;
 };
 
-/* --- users
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- users --------------------------------------------------------------------------- */
 
 struct auth_user *auth_user_ref(struct auth_user *u)
 {
@@ -135,9 +133,7 @@ static bool type_fits(const struct auth_user *u, unsigned type)
     return !u->types || (u->types & (type ? type : CONNECTION_STANDARD));
 }
 
-/* --- the table
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- the table ----------------------------------------------------------------------- */
 
 static void add_user(struct auth *a, const struct user_options *o)
 {
@@ -248,9 +244,7 @@ bool auth_nonce_wanted(const struct auth *a)
     return a->nkeys > 0;
 }
 
-/* --- passwords
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- passwords ----------------------------------------------------------------------- */
 
 static bool is_bcrypt(const char *s)
 {
@@ -311,8 +305,7 @@ static void remember(struct auth *a, const unsigned char digest[32])
     htab_put(&a->right, digest_hash(digest), r);
 }
 
-/* --- errands to the helper thread
- * ------------------------------------------------------------------------------------- */
+/* --- errands to the helper thread ---------------------------------------------------- */
 
 static void compute(void *arg) /* helper thread: touches its copies and nothing else */
 {
@@ -410,9 +403,7 @@ void auth_cancel(struct auth_try *t)
     free(t);
 }
 
-/* --- the check
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- the check ----------------------------------------------------------------------- */
 
 static bool signed_by(const struct auth_user *u, const struct auth_hello *h)
 {
@@ -461,9 +452,7 @@ enum auth_answer auth_check(struct auth *a, const struct auth_hello *h, auth_don
     return answer == AUTH_YES ? yes(u, user) : answer;
 }
 
-/* --- after a reload
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- after a reload ------------------------------------------------------------------ */
 
 static bool same_text(const char *x, const char *y)
 {

@@ -65,8 +65,7 @@ void auth_user_unref(struct auth_user *u);                /* NULL is fine */
 const char *auth_user_name(const struct auth_user *u);    /* or its nkey */
 const char *auth_user_account(const struct auth_user *u); /* "$G" */
 
-/* --- permissions of one connection
- * ------------------------------------------------------------------ */
+/* --- permissions of one connection --------------------------------------------------- */
 
 /* NULL when everything is allowed. user may be NULL. Owned by the caller; keeps a reference to the
  * user. */

@@ -42,8 +42,7 @@ void options_free(struct options *o)
     free(o);
 }
 
-/* --- what follows from other options
- * ------------------------------------------------------------------------- */
+/* --- what follows from other options ------------------------------------------------- */
 
 static void settle(struct options *o)
 {
@@ -63,8 +62,7 @@ static void settle(struct options *o)
         o->js.domain = NULL;
 }
 
-/* --- checks across options
- * -------------------------------------------------------------------------------------- */
+/* --- checks across options ----------------------------------------------------------- */
 
 static bool has_user(const struct options *o, const char *name)
 {
@@ -132,9 +130,7 @@ static void check_across(struct opt_reader *r)
             check_domain(r, o->js_domains[i].value);
 }
 
-/* --- loading
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- loading ------------------------------------------------------------------------- */
 
 static int read_file(struct opt_reader *r, const char *file)
 {
@@ -211,9 +207,7 @@ int options_load(const char *file, const struct options_flags *flags, bool check
     return rc;
 }
 
-/* --- comparing
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- comparing ----------------------------------------------------------------------- */
 
 #define AT(field) offsetof(struct options, field)
 

@@ -29,8 +29,7 @@
 #define OPTIONS_PORT      4222
 #define OPTIONS_LEAF_PORT 7422
 
-/* --- users, permissions, accounts
- * ------------------------------------------------------------------ */
+/* --- users, permissions, accounts ---------------------------------------------------- */
 
 struct text_list {
     const struct slice *at; /* each ends in NUL */
@@ -78,8 +77,7 @@ struct account_options {
     bool js_max_bytes_required;
 };
 
-/* --- tls, leafnodes, jetstream
- * ----------------------------------------------------------------------- */
+/* --- tls, leafnodes, jetstream ------------------------------------------------------- */
 
 struct tls_pair {
     const char *cert_file, *key_file;
@@ -154,8 +152,7 @@ struct text_pair {
     const char *key, *value;
 };
 
-/* --- all of it
- * ------------------------------------------------------------------------------------------ */
+/* --- all of it ----------------------------------------------------------------------- */
 
 struct options {
     struct arena mem; /* everything below lives here */
@@ -217,8 +214,7 @@ struct options {
     const struct options_marks *marks; /* for options_compare() */
 };
 
-/* --- start
- * ---------------------------------------------------------------------------------------------- */
+/* --- start --------------------------------------------------------------------------- */
 
 struct options_flags; /* the command line, kept to be applied again at every reload */
 
@@ -248,8 +244,7 @@ int options_load(const char *file, const struct options_flags *flags, bool check
                  struct options **out, char **say) MUST_CHECK;
 void options_free(struct options *o);
 
-/* --- reload
- * --------------------------------------------------------------------------------------------- */
+/* --- reload -------------------------------------------------------------------------- */
 
 enum reload {              /* what a change of an option asks for */
               RELOAD_NO,   /* refused */
@@ -265,8 +260,7 @@ enum reload {              /* what a change of an option asks for */
 int options_compare(const struct options *now, const struct options *fresh, unsigned *changes,
                     char **say) MUST_CHECK;
 
-/* --- documentation
- * -------------------------------------------------------------------------------------- */
+/* --- documentation ------------------------------------------------------------------- */
 
 /* Markdown tables of all options and flags. */
 void options_document(struct buf *out);

@@ -13,8 +13,7 @@
 #include "base/mem.h"
 #include "base/subject.h"
 
-/* --- permissions
- * ----------------------------------------------------------------------------------------- */
+/* --- permissions --------------------------------------------------------------------- */
 
 #define AT(field) offsetof(struct perm_options, field)
 
@@ -182,9 +181,7 @@ static void read_permissions_row(struct opt_reader *r, const struct conf_node *n
     *(const struct perm_options **)(void *)((char *)to + row->at) = read_permissions(r, n);
 }
 
-/* --- users
- * -------------------------------------------------------------------------------------------------
- */
+/* --- users --------------------------------------------------------------------------- */
 
 #undef AT
 #define AT(field) offsetof(struct user_options, field)
@@ -255,7 +252,8 @@ static void read_user(struct opt_reader *r, const struct conf_node *n, const cha
         return;
     }
     opt_read(r, n, &opt_user, &u);
-    const struct conf_node *at = n->u.kids.last ? n->u.kids.last : n; /* where the reference points */
+    const struct conf_node *at =
+        n->u.kids.last ? n->u.kids.last : n; /* where the reference points */
     bool has_name = u.user && *u.user, has_key = u.nkey && *u.nkey;
     if (!has_name && !has_key) {
         opt_error(r, at, "User entry requires a user");
@@ -301,8 +299,7 @@ static void apply_default(struct opt_reader *r, size_t first, const struct perm_
             users[i].perms = perms;
 }
 
-/* --- the authorization block
- * --------------------------------------------------------------------------------- */
+/* --- the authorization block --------------------------------------------------------- */
 
 struct auth_block {
     const char *user, *password, *token;
@@ -374,9 +371,7 @@ void opt_read_authorization(struct opt_reader *r, const struct conf_node *n,
         opt_error(r, n, "Cannot have a user/pass and token");
 }
 
-/* --- accounts
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- accounts ------------------------------------------------------------------------ */
 
 #undef AT
 #define AT(field) offsetof(struct account_options, field)
@@ -590,8 +585,7 @@ void opt_read_accounts(struct opt_reader *r, const struct conf_node *n, const st
     mark_accounts(r, n);
 }
 
-/* --- when all is read
- * --------------------------------------------------------------------------------------------- */
+/* --- when all is read ---------------------------------------------------------------- */
 
 static bool is_bcrypt(const char *s)
 {

@@ -114,8 +114,7 @@ struct options_flags {
     struct buf given; /* struct flag_given */
 };
 
-/* --- reading words
- * ------------------------------------------------------------------------------------------ */
+/* --- reading words ------------------------------------------------------------------- */
 
 static const struct flag_row *find_flag(struct slice name)
 {
@@ -235,8 +234,7 @@ static char *read_flags(struct options_flags *flags, int argc, char **argv, int 
     return NULL;
 }
 
-/* --- looking at what was given
- * -------------------------------------------------------------------------------- */
+/* --- looking at what was given ------------------------------------------------------- */
 
 static const struct flag_given *given_at(const struct options_flags *flags, size_t i)
 {
@@ -261,9 +259,7 @@ static bool wants(const struct options_flags *flags, enum flag_does does)
     return g && g->number;
 }
 
-/* --- applying
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- applying ------------------------------------------------------------------------ */
 
 static void apply_field(const struct flag_given *g, struct opt_reader *r)
 {
@@ -346,9 +342,7 @@ void flags_apply(const struct options_flags *flags, struct opt_reader *r)
     }
 }
 
-/* --- start
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- start --------------------------------------------------------------------------- */
 
 void options_usage(struct buf *out)
 {

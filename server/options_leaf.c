@@ -67,9 +67,7 @@ static const struct opt_row rows[] = {
 /* clang-format on */
 const struct opt_table opt_leafnodes = {.title = "leafnodes", .rows = rows, .n = ARRAY_LEN(rows)};
 
-/* --- a remote
- * -----------------------------------------------------------------------------------------------
- */
+/* --- a remote ------------------------------------------------------------------------ */
 
 /* scheme://… and an address behind it, as far as can be told without asking anybody. */
 static bool url_fits(struct opt_reader *r, const struct conf_node *n, struct slice url)
@@ -220,8 +218,7 @@ static void read_migrate(struct opt_reader *r, const struct conf_node *n, const 
                   conf_type_name(n->type));
 }
 
-/* --- compression
- * ---------------------------------------------------------------------------------------------- */
+/* --- compression --------------------------------------------------------------------- */
 
 static void compression_word(struct opt_reader *r, const struct conf_node *n, int *to)
 {
@@ -292,9 +289,7 @@ static void read_leaf_compression(struct opt_reader *r, const struct conf_node *
     compression(r, n, &leaf->compression);
 }
 
-/* --- the block
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- the block ----------------------------------------------------------------------- */
 
 /* What nats-server calls the remote; passwords are shown only when it is for comparing. */
 static const char *remote_name(struct opt_reader *r, const struct remote_options *remote,

@@ -16,8 +16,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-/* --- saying what is wrong
- * ------------------------------------------------------------------------------ */
+/* --- saying what is wrong ------------------------------------------------------------ */
 
 static void put_place(struct buf *to, const struct conf_node *n)
 {
@@ -59,8 +58,7 @@ bool opt_is(struct opt_reader *r, const struct conf_node *n, enum conf_type type
     return false;
 }
 
-/* --- copies
- * --------------------------------------------------------------------------------------------- */
+/* --- copies -------------------------------------------------------------------------- */
 
 void *opt_copy(struct opt_reader *r, const void *p, size_t n)
 {
@@ -155,8 +153,7 @@ void opt_mark(struct opt_reader *r, const char *name, enum reload reload, const 
     opt_push(&r->marks, &m, sizeof m);
 }
 
-/* --- values
- * ---------------------------------------------------------------------------------------------- */
+/* --- values -------------------------------------------------------------------------- */
 
 bool opt_texts(struct opt_reader *r, const struct conf_node *n, const char *what,
                struct text_list *out)

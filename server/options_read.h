@@ -110,8 +110,7 @@ void opt_mark(struct opt_reader *r, const char *name, enum reload reload, const 
 /* Room for one more element in a growing array kept in a buf. */
 void *opt_push(struct buf *b, const void *element, size_t size);
 
-/* --- the readers with forms of their own; each in the file named
- * ------------------------------------------ */
+/* --- the readers with forms of their own; each in the file named --------------------- */
 
 opt_read_fn opt_read_listen, opt_read_http, opt_read_https, opt_read_server_name,
     opt_read_max_connections, opt_read_lame_duck, opt_read_grace, opt_read_write_timeout,

@@ -124,8 +124,7 @@ static const struct opt_row rows[] = {
 
 const struct opt_table opt_top = {.title = "top level", .rows = rows, .n = ARRAY_LEN(rows)};
 
-/* --- values with a form of their own
- * --------------------------------------------------------------------- */
+/* --- values with a form of their own ------------------------------------------------- */
 
 /* "host:port", "[::1]:port", ":port" or a number. */
 static bool read_host_port(struct opt_reader *r, const struct conf_node *n, const char **host,

@@ -259,8 +259,7 @@ static void read_first(struct opt_reader *r, const struct conf_node *n, const st
                   opt_quote(r, n->u.str));
 }
 
-/* --- the block
- * --------------------------------------------------------------------------------------------- */
+/* --- the block ----------------------------------------------------------------------- */
 
 /* "open FILE: no such file or directory" when it can't be read. */
 static const char *unreadable(struct options *o, const char *file)

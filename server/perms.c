@@ -54,9 +54,7 @@ struct perms {
     struct list reply_order;
 };
 
-/* --- compiling
- * ------------------------------------------------------------------------------------------------
- */
+/* --- compiling ----------------------------------------------------------------------- */
 
 static struct perm_list compile(struct arena *mem, struct text_list texts)
 {
@@ -87,8 +85,7 @@ const struct perm_rules *perm_rules_new(struct arena *mem, const struct perm_opt
     return r;
 }
 
-/* --- asking the lists
- * ------------------------------------------------------------------------------------------ */
+/* --- asking the lists ---------------------------------------------------------------- */
 
 static bool has_empty_token(struct slice s)
 {
@@ -167,8 +164,7 @@ bool perms_may_receive(const struct perms *p, struct slice subject, struct slice
     return !denied(&p->rules->sub_deny, subject, queue);
 }
 
-/* --- publishing: answers remembered
- * ------------------------------------------------------------------------------ */
+/* --- publishing: answers remembered -------------------------------------------------- */
 
 static bool listed_publish(struct perms *p, struct slice subject)
 {
@@ -184,8 +180,7 @@ static bool listed_publish(struct perms *p, struct slice subject)
     return a->yes;
 }
 
-/* --- publishing: replies lent
- * --------------------------------------------------------------------------------------- */
+/* --- publishing: replies lent -------------------------------------------------------- */
 
 static bool reply_eq(const void *item, const void *key)
 {
@@ -250,9 +245,7 @@ bool perms_may_publish(struct perms *p, struct slice subject)
     return listed_publish(p, subject) || (p->rules->responses && lent(p, subject));
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- life ---------------------------------------------------------------------------- */
 
 struct perms *perms_new(struct auth_user *u)
 {

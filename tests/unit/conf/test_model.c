@@ -41,9 +41,7 @@ static unsigned pick(unsigned n)
     return (unsigned)(seed >> 33) % n;
 }
 
-/* --- the model
- * -----------------------------------------------------------------------------------------------
- */
+/* --- the model ----------------------------------------------------------------------- */
 
 static struct slice random_text(unsigned longest, bool plain)
 {
@@ -99,9 +97,7 @@ static struct value *random_value(unsigned depth)
     return v;
 }
 
-/* --- printing
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- printing ------------------------------------------------------------------------ */
 
 static bool all_of(struct slice s, const char *set)
 {
@@ -253,9 +249,7 @@ static void put_value(struct buf *out, const struct value *v)
     }
 }
 
-/* --- comparing
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- comparing ----------------------------------------------------------------------- */
 
 static bool same(const struct value *v, const struct conf_node *n);
 
@@ -295,9 +289,7 @@ static bool same(const struct value *v, const struct conf_node *n)
     return false;
 }
 
-/* --- rounds
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- rounds -------------------------------------------------------------------------- */
 
 static int load_included(void *arg, const char *path, char **text, size_t *n)
 {

@@ -270,8 +270,7 @@ static void variables_see_what_was_read_before_and_then_the_environment(void **s
     check_rows(rows, ARRAY_LEN(rows));
 }
 
-/* --- files
- * ----------------------------------------------------------------------------------------- */
+/* --- files --------------------------------------------------------------------------- */
 
 static char dir[64];
 
@@ -377,8 +376,7 @@ static void missing_files_and_directories_are_told_as_go_does(void **state)
     assert_string_equal(err.text, "read /tmp: is a directory");
 }
 
-/* --- positions, limits, digest
- * ----------------------------------------------------------------------- */
+/* --- positions, limits, digest ------------------------------------------------------- */
 
 static void positions_are_counted_as_the_reference_does(void **state)
 {

@@ -179,9 +179,7 @@ static void nkeys_sign_the_nonce(void **state)
     auth_free(a);
 }
 
-/* --- bcrypt
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- bcrypt -------------------------------------------------------------------------- */
 
 struct waiter {
     int calls, yes;
@@ -289,9 +287,7 @@ static void too_many_different_passwords_are_refused(void **state)
     free(hash);
 }
 
-/* --- reload
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- reload -------------------------------------------------------------------------- */
 
 static void after_a_reload_everybody_is_judged_again(void **state)
 {

@@ -331,9 +331,7 @@ static void a_site_reads_as_written(void **state)
     options_free(o);
 }
 
-/* --- flags
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- flags --------------------------------------------------------------------------- */
 
 static struct options_start start(const char *const *words)
 {
@@ -479,9 +477,7 @@ static void secrets_vanish_from_argv(void **state)
     assert_string_equal(f, "42");
 }
 
-/* --- reload
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- reload -------------------------------------------------------------------------- */
 
 static void reload_tells_what_changes_and_refuses_what_can_not(void **state)
 {
