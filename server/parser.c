@@ -13,9 +13,9 @@
  *   (3) cutting the input at any byte and coming again with more gives the same operations: nothing
  * depends on where reads end. (Only the refusal of an overlong line may come earlier or later.)
  *
- * The hot verbs (PUB, LMSG) go through the same table; it costs two compares. Re-reading a line
- * while a payload is under way would cost something: callers wait until op.len bytes are there
- * before they ask again.
+ * PUB in its plainest spelling has a way of its own, one pass; everything else goes through the
+ * table. Re-reading a line while a payload is under way would cost something: callers wait until
+ * op.len bytes are there before they ask again.
  *
  * Spellings that surprise: PING and PONG ignore everything up to LF; CONNECT, INFO and -ERR need no
  * blank before their argument to be a line of their own ("CONNECT{…}"); sizes have 1 to 9 digits;
@@ -114,6 +114,53 @@ static const struct row *find_row(enum parse_side side, struct slice in, enum pa
     return NULL;
 }
 
+static enum parsed body(const struct parse_limits *limits, struct slice in, size_t at, size_t hdr,
+                        size_t total, struct op *op);
+
+/* Bytes above ' ' from p on; a line of ordinary tokens, one blank between them, is all quick_pub()
+ * takes. */
+static inline const char *token_end(const char *p, const char *end)
+{
+    while (p < end && (unsigned char)*p > ' ')
+        p++;
+    return p;
+}
+
+/* The most frequent line in the plainest spelling, in one pass: "PUB subject [reply] size\r\n".
+ * False: let the table look at it, whatever it is. */
+static bool quick_pub(const struct parse_limits *limits, struct slice in, struct op *op,
+                      enum parsed *r)
+{
+    const char *start = in.p + 4, *end = in.p + in.n, *p, *t;
+    size_t total = 0;
+
+    p = token_end(start, end);
+    if (end - p < 4 || p == start || *p != ' ')
+        return false;
+    op->subject = slice_of(start, (size_t)(p - start));
+    op->reply = (struct slice){0};
+    t = ++p;
+    p = token_end(p, end);
+    if (p < end && *p == ' ') {
+        op->reply = slice_of(t, (size_t)(p - t));
+        t = ++p;
+        p = token_end(p, end);
+    }
+    if (end - p < 2 || p == t || p - t > 9 || p[0] != '\r' || p[1] != '\n' ||
+        (size_t)(p - start) > limits->max_control_line || (op->reply.p && op->reply.n == 0))
+        return false;
+    op->args = slice_of(start, (size_t)(p - start));
+    for (; t < p; t++) {
+        if (*t < '0' || *t > '9')
+            return false;
+        total = total * 10 + (size_t)(*t - '0');
+    }
+    op->verb = VERB_PUB;
+    op->hdr = (struct slice){0};
+    *r = body(limits, in, (size_t)(p + 2 - in.p), 0, total, op);
+    return true;
+}
+
 enum parsed parse(const struct parse_limits *limits, struct slice in, struct op *op)
 {
     enum parsed r = PARSE_MORE;
@@ -125,6 +172,10 @@ enum parsed parse(const struct parse_limits *limits, struct slice in, struct op 
     op->len = 0;
     if (in.n == 0)
         return PARSE_MORE;
+    if (in.n > 8 && limits->side == PARSE_CLIENT && memcmp(in.p, "PUB ", 4) == 0 &&
+        quick_pub(limits, in, op, &r))
+        return r;
+    r = PARSE_MORE;
     row = find_row(limits->side, in, &r);
     if (!row)
         return r;

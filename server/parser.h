@@ -56,7 +56,7 @@ enum parsed {
     PARSE_PAYLOAD   /* -ERR 'Maximum Payload Violation', close */
 };
 
-struct op {
+struct op { /* only verb, len, args and what belongs to the verb are set */
     enum verb verb;
     size_t len;           /* PARSED: bytes it took. PARSE_MORE: bytes it needs in all, 0: unknown */
     struct slice args;    /* the argument line: CONNECT's and INFO's JSON, -ERR's text */

@@ -21,10 +21,12 @@ static void look(struct slice in, const struct op *op)
     inside(in, op->args);
     inside(in, op->subject);
     inside(in, op->reply);
-    inside(in, op->queue);
-    inside(in, op->sid);
     inside(in, op->hdr);
     inside(in, op->payload);
+    if (op->verb == VERB_PUB)
+        return;
+    inside(in, op->queue);
+    inside(in, op->sid);
     if (op->ngroups > 0 && op->ngroups <= ARRAY_LEN(groups)) {
         parse_groups(op, groups);
         for (uint32_t i = 0; i < op->ngroups; i++) {
