@@ -128,6 +128,55 @@ void client_err(struct client *cl, const char *fmt, ...)
     buf_release(&line);
 }
 
+/* As Go's %q writes it; what is above ASCII stays as it is. */
+static void add_quoted(struct buf *out, struct slice s)
+{
+    buf_add_char(out, '"');
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c == '"' || c == '\\')
+            buf_add_char(out, '\\');
+        if (c < ' ' || c == 0x7f)
+            buf_printf(out, "\\x%02x", c);
+        else
+            buf_add_char(out, (char)c);
+    }
+    buf_add_char(out, '"');
+}
+
+void client_deny(struct client *cl, enum client_denied what, struct slice subject,
+                 struct slice queue, struct slice sid)
+{
+    static const struct {
+        const char *err, *log;
+    } words[] = {
+        [DENIED_PUBLISH] = {"Publish to", "Publish Violation - Subject"},
+        [DENIED_REPLY] = {"Publish with Reply of", "Publish Violation - Reply"},
+        [DENIED_SUBSCRIBE] = {"Subscription to", "Subscription Violation - Subject"},
+        [DENIED_AFTER_RELOAD] = {"Subscription to", "Subscription Violation - Subject"},
+    };
+    struct buf err = BUF_INIT, line = BUF_INIT;
+
+    buf_printf(&err, "Permissions Violation for %s ", words[what].err);
+    buf_printf(&line, "%s ", words[what].log);
+    add_quoted(&err, subject);
+    add_quoted(&line, subject);
+    if (queue.n) {
+        buf_add_str(&err, " using queue ");
+        add_quoted(&err, queue);
+        buf_add_str(&line, ", Queue: ");
+        add_quoted(&line, queue);
+    }
+    if (what == DENIED_AFTER_RELOAD)
+        buf_printf(&err, " (sid \"%.*s\")", SLICE_FMT(sid));
+    if (sid.n)
+        buf_printf(&line, ", SID %.*s", SLICE_FMT(sid));
+    client_err(cl, "%s", buf_cstr(&err));
+    client_log(cl, LOG_ERROR, "%s", buf_cstr(&line));
+    buf_release(&err);
+    buf_release(&line);
+}
+
 void client_ok(struct client *cl)
 {
     if (!cl->verbose)

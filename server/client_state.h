@@ -75,6 +75,10 @@ struct client_sub {
 
 /* client.c */
 void client_err(struct client *cl, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What is not permitted: -ERR and a line in the log, subjects quoted as Go quotes. */
+enum client_denied { DENIED_PUBLISH, DENIED_REPLY, DENIED_SUBSCRIBE, DENIED_AFTER_RELOAD };
+void client_deny(struct client *cl, enum client_denied what, struct slice subject,
+                 struct slice queue, struct slice sid);
 void client_ok(struct client *cl); /* "+OK" when verbose */
 void client_log(const struct client *cl, enum log_level level, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -16,10 +16,11 @@
 #include "base/subject.h"
 
 #define BY_REFERENCE                                                                               \
-    (16 * 1024) /* payloads from here on are referenced when a shared copy exists */
-#define STALL_AT          (4u << 20) /* bytes waiting for a receiver: its publishers rest */
-#define STALL_DELIVERY_AT (1u << 20) /* the same for what the server itself says: consumers rest   \
-                                      */
+    (16 * 1024)             /* payloads from here on are referenced when a shared copy exists */
+#define STALL_AT (4u << 20) /* bytes waiting for a receiver: its publishers rest */
+#define STALL_DELIVERY_AT                                                                          \
+    (1u << 20) /* the same for what the server itself says: consumers rest                         \
+                */
 
 static bool sid_eq(const void *item, const void *key)
 {
@@ -199,21 +200,6 @@ static struct client_sub *sub_new(struct client *cl, const struct op *op)
     return sub;
 }
 
-static void deny(struct client *cl, struct slice subject, struct slice queue, struct slice sid)
-{
-    if (queue.n) {
-        client_err(cl, "Permissions Violation for Subscription to \"%.*s\" using queue \"%.*s\"",
-                   SLICE_FMT(subject), SLICE_FMT(queue));
-        client_log(cl, LOG_ERROR,
-                   "Subscription Violation - Subject \"%.*s\", Queue: \"%.*s\", SID %.*s",
-                   SLICE_FMT(subject), SLICE_FMT(queue), SLICE_FMT(sid));
-    } else {
-        client_err(cl, "Permissions Violation for Subscription to \"%.*s\"", SLICE_FMT(subject));
-        client_log(cl, LOG_ERROR, "Subscription Violation - Subject \"%.*s\", SID %.*s",
-                   SLICE_FMT(subject), SLICE_FMT(sid));
-    }
-}
-
 void client_subscribe(struct client *cl, const struct op *op)
 {
     const struct client_rules *rules = &cl->srv->rules;
@@ -221,7 +207,7 @@ void client_subscribe(struct client *cl, const struct op *op)
 
     if (slice_is(op->queue, "_sys_") ||
         (cl->perms && !perms_may_subscribe(cl->perms, op->subject, op->queue))) {
-        deny(cl, op->subject, op->queue, op->sid);
+        client_deny(cl, DENIED_SUBSCRIBE, op->subject, op->queue, op->sid);
         return;
     }
     if (rules->max_sub_tokens && subject_tokens(op->subject) > rules->max_sub_tokens) {
@@ -279,14 +265,7 @@ void client_review_subs(struct client *cl)
         sub->filter = cl->perms && perms_filters(cl->perms, subject);
         if (!cl->perms || perms_may_subscribe(cl->perms, subject, queue))
             continue;
-        if (queue.n)
-            client_err(cl,
-                       "Permissions Violation for Subscription to \"%.*s\" using queue \"%.*s\" "
-                       "(sid \"%.*s\")",
-                       SLICE_FMT(subject), SLICE_FMT(queue), (int)sub->sid_n, sub->sid);
-        else
-            client_err(cl, "Permissions Violation for Subscription to \"%.*s\" (sid \"%.*s\")",
-                       SLICE_FMT(subject), (int)sub->sid_n, sub->sid);
+        client_deny(cl, DENIED_AFTER_RELOAD, subject, queue, (struct slice){sub->sid, sub->sid_n});
         sub_drop(sub);
     }
 }

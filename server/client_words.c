@@ -42,14 +42,11 @@ static bool reserved_reply(struct slice reply)
 static bool may_publish(struct client *cl, struct slice subject, struct slice reply)
 {
     if (reserved(cl, subject) || (cl->perms && !perms_may_publish(cl->perms, subject))) {
-        client_err(cl, "Permissions Violation for Publish to \"%.*s\"", SLICE_FMT(subject));
-        client_log(cl, LOG_ERROR, "Publish Violation - Subject \"%.*s\"", SLICE_FMT(subject));
+        client_deny(cl, DENIED_PUBLISH, subject, (struct slice){0}, (struct slice){0});
         return false;
     }
     if (reserved_reply(reply)) {
-        client_err(cl, "Permissions Violation for Publish with Reply of \"%.*s\"",
-                   SLICE_FMT(reply));
-        client_log(cl, LOG_ERROR, "Publish Violation - Reply \"%.*s\"", SLICE_FMT(reply));
+        client_deny(cl, DENIED_REPLY, reply, (struct slice){0}, (struct slice){0});
         return false;
     }
     return true;

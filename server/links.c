@@ -156,7 +156,7 @@ static void set_domains(struct server *srv, const struct leaf_config *cfg)
 static int open_one(struct links *ls, const struct remote_options *r)
 {
     struct server *srv = ls->srv;
-    const struct options *o = srv->opt;
+    const struct options *o = srv->boot;
     size_t i = srv->nleafs;
     struct account *a = account_get(srv->accounts, slice_cstr(r->account));
     struct leaf_config *cfg = &ls->configs[i];
@@ -207,7 +207,7 @@ static int open_one(struct links *ls, const struct remote_options *r)
 
 int links_open(struct server *srv)
 {
-    const struct leafnode_options *o = &srv->opt->leaf;
+    const struct leafnode_options *o = &srv->boot->leaf;
     struct links *ls;
     int err = 0;
 
@@ -259,7 +259,7 @@ void links_free(struct server *srv)
 
     if (!ls)
         return;
-    for (size_t i = 0; i < srv->opt->leaf.nremotes; i++)
+    for (size_t i = 0; i < srv->boot->leaf.nremotes; i++)
         tls_context_unref(ls->blocks[i]);
     tls_context_unref(ls->roots);
     free(ls->blocks);

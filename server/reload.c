@@ -101,7 +101,8 @@ int server_reload(struct server *srv)
     free(say);
     err = apply_users(srv, auth);
     close_excess(srv);
-    options_free(old);
+    if (old != srv->boot)
+        options_free(old);
     log_info("Reloaded server configuration (%s)", fresh->config_digest);
     return err;
 }

@@ -158,7 +158,7 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
 {
     int err;
 
-    *srv = (struct server){.opt = opt, .flags = flags, .argv0 = argv0};
+    *srv = (struct server){.opt = opt, .boot = opt, .flags = flags, .argv0 = argv0};
     list_init(&srv->clients);
     list_init(&srv->resting);
     clock_tick();
@@ -238,6 +238,8 @@ void server_close(struct server *srv)
     log_info("Server Exiting..");
     free(srv->host);
     free(srv->name);
-    options_free(srv->opt);
+    if (srv->opt != srv->boot)
+        options_free(srv->opt);
+    options_free(srv->boot);
     log_close();
 }

@@ -32,7 +32,8 @@ struct tls_context;
 struct server {
     struct loop *loop;
     const struct turn *turn;
-    struct options *opt;               /* as of the last successful (re)load */
+    struct options *opt;  /* as of the last successful (re)load */
+    struct options *boot; /* as of the start: rooms that a reload doesn't touch borrow from it */
     const struct options_flags *flags; /* of the command line: applied again at a reload */
     struct auth *auth;
     struct client_rules rules;
