@@ -504,8 +504,10 @@ static void reload_tells_what_changes_and_refuses_what_can_not(void **state)
          "config reload not supported for Accounts\n"},
         {"leafnodes { remotes: [] }", "port: 4222", E_DENIED, 1u << RELOAD_NO,
          "config reload not supported for LeafNode\n"},
-        {"ping_interval: \"1m\"", "ping_interval: 2s", E_DENIED, 1u << RELOAD_NO,
-         "config reload not supported for PingInterval: old=1m0s, new=2s\n"},
+        {"max_pending: 2MB", "max_pending: 3MB", E_DENIED, 1u << RELOAD_NO,
+         "config reload not supported for MaxPending: old=2097152, new=3145728\n"},
+        {"ping_interval: \"1m\"", "ping_interval: 2s", 0, 1u << RELOAD_READ,
+         "Reloaded: ping_interval = 2s\n"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
