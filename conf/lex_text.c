@@ -183,7 +183,7 @@ void lex_pop(struct lexer *lx)
     if (lx->place == DONE)
         return;
     lx->stack.len--; /* never empty here: every value was preceded by a push */
-    lx->place = lx->stack.data[lx->stack.start + lx->stack.len];
+    lx->place = (unsigned char)lx->stack.data[lx->stack.start + lx->stack.len];
 }
 
 void lex_unterminated(struct lexer *lx)

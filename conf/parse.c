@@ -82,7 +82,7 @@ static int fail(struct parser *p, int err, int line, int col, const char *fmt, .
 {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(p->r->err->text, sizeof p->r->err->text, fmt, ap);
+    (void)vsnprintf(p->r->err->text, sizeof p->r->err->text, fmt, ap);
     va_end(ap);
     p->r->err->line = line;
     p->r->err->col = col;
@@ -278,7 +278,7 @@ static int from_environment(struct parser *p, const struct lex_item *item, struc
     for (const struct env_name *e = p->via; e; e = e->up, depth++) {
         if (slice_eq(e->name, name) || depth >= ENV_DEPTH) {
             char why[300];
-            snprintf(why, sizeof why, "variable reference cycle for '%.*s'", SLICE_FMT(name));
+            (void)snprintf(why, sizeof why, "variable reference cycle for '%.*s'", SLICE_FMT(name));
             return not_parsed(p, item, name, why);
         }
     }
@@ -423,7 +423,7 @@ static int parse_path(struct parser *p, const char *path, struct conf_node *root
     if (rc < 0) {
         const char *said = strerror_r(errno, why, sizeof why); /* Go begins these in lower case */
         if (said != why)
-            snprintf(why, sizeof why, "%s", said);
+            (void)snprintf(why, sizeof why, "%s", said);
         why[0] = (char)(why[0] >= 'A' && why[0] <= 'Z' ? why[0] | 0x20 : why[0]);
         return fail(p, E_IO, 0, 0, "%s %s: %s", rc == E_NOTFOUND ? "open" : "read", path, why);
     }

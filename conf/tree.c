@@ -200,7 +200,7 @@ static void put_float(struct buf *out, double f)
     int digits = 1;
     double size = fabs(f);
     do
-        snprintf(text, sizeof text, "%.*e", digits - 1, f);
+        (void)snprintf(text, sizeof text, "%.*e", digits - 1, f);
     while (strtod(text, NULL) != f && digits++ < 17);
     if (size != 0 && (size < 1e-6 || size >= 1e21)) {
         char *e = strchr(text, 'e');
@@ -209,7 +209,7 @@ static void put_float(struct buf *out, double f)
     } else {
         int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
         int decimals = digits - 1 - exponent;
-        snprintf(text, sizeof text, "%.*f", decimals > 0 ? decimals : 0, f);
+        (void)snprintf(text, sizeof text, "%.*f", decimals > 0 ? decimals : 0, f);
     }
     buf_add_str(out, text);
 }

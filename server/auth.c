@@ -47,15 +47,15 @@ struct errand {
     struct list link;  /* in auth.errands */
     struct auth *auth; /* a reference */
     unsigned char digest[32];
-    char *stored, *shown; /* copies; the helper's alone while it works */
-    bool matches;         /* its answer */
-    struct list tries;    /* struct auth_try */
+    char *stored, *shown;   /* copies; the helper's alone while it works */
+    bool matches;           /* its answer */
+    struct auth_try *tries; /* who waits for it, in no order */
 };
 
 struct auth_try {
-    struct list link;
+    struct auth_try *next;  /* in the errand, which frees it */
     struct auth_user *user; /* who it would be; NULL: the single user or token */
-    auth_done_fn *done;
+    auth_done_fn *done;     /* NULL: cancelled */
     void *arg;
 };
 
@@ -317,15 +317,16 @@ static void settle(void *arg)
 {
     struct errand *e = arg;
     struct auth *a = e->auth;
+    bool yes = e->matches && !a->over;
     list_unlink(&e->link);
-    if (e->matches && !a->over)
+    if (yes)
         remember(a, e->digest);
-    for (struct list *l; (l = list_pop(&e->tries));) {
-        struct auth_try *t = LIST_ENTRY(l, struct auth_try, link);
-        bool yes = e->matches && !a->over;
-        t->done(t->arg, yes, yes ? t->user : NULL);
-        if (!yes)
+    for (struct auth_try *t = e->tries, *next; t; t = next) { /* done() may cancel those behind */
+        next = t->next;
+        if (!t->done || !yes)
             auth_user_unref(t->user);
+        if (t->done)
+            t->done(t->arg, yes, yes ? t->user : NULL);
         free(t);
     }
     explicit_bzero(e->shown, strlen(e->shown));
@@ -354,7 +355,6 @@ static struct errand *send_errand(struct auth *a, const unsigned char digest[32]
     e->auth = a;
     e->stored = xstrdup(stored);
     e->shown = slice_dup(shown);
-    list_init(&e->tries);
     if (loop_help(a->loop, compute, settle, e) < 0) { /* too many wait */
         free(e->stored);
         free(e->shown);
@@ -389,18 +389,16 @@ static enum auth_answer compare(struct auth *a, const char *stored, struct slice
     t->user = user ? auth_user_ref(user) : NULL;
     t->done = done;
     t->arg = arg;
-    list_push_back(&e->tries, &t->link);
+    t->next = e->tries;
+    e->tries = t;
     *later = t;
     return AUTH_LATER;
 }
 
 void auth_cancel(struct auth_try *t)
 {
-    if (!t)
-        return;
-    list_unlink(&t->link);
-    auth_user_unref(t->user);
-    free(t);
+    if (t)
+        t->done = NULL;
 }
 
 /* --- the check ----------------------------------------------------------------------- */

@@ -8,8 +8,7 @@
  *     options_start(argc, argv, &st);          flags, file, checks; never prints, never exits
  *     if (st.exit_code >= 0)                   print st.out on stdout, st.err on stderr, exit
  *     … st.options …
- *     options_start_release(&st);              what it printed; options_free(st.options) at the end
- * of the server
+ *     options_start_release(&st);              texts and flags; the server frees its options
  *
  * Ownership: everything inside struct options belongs to it (an arena) and is read-only for
  * everybody else. Texts end in NUL; NULL means "not given". Times are ns, sizes bytes. Threads:
@@ -230,10 +229,9 @@ struct options_start {
 
 /* argv[0] decides whose version -v tells ("nats-server" or ours). */
 void options_start(int argc, char **argv, struct options_start *out);
-/* Frees the texts. The flags are kept by the server for its reloads: options_flags_free() at the
- * end. */
+/* Frees the texts and the flags (a server needs them for its reloads: release at its end); not the
+ * options. */
 void options_start_release(struct options_start *st);
-void options_flags_free(struct options_flags *flags);
 /* Blots out passwords in argv, as ps and /debug/vars show it. */
 void options_redact(int argc, char **argv);
 

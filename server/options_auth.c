@@ -518,7 +518,8 @@ static void add_account(struct opt_reader *r, const char *name, const struct con
 static bool account_known(struct opt_reader *r, const char *name)
 {
     const struct account_options *at = (const void *)buf_slice(&r->accounts).p;
-    for (size_t i = 0; i < r->accounts.len / sizeof *at; i++)
+    size_t n = at ? r->accounts.len / sizeof *at : 0;
+    for (size_t i = 0; i < n; i++)
         if (strcmp(at[i].name, name) == 0)
             return true;
     return false;

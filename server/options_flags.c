@@ -473,7 +473,7 @@ void options_start(int argc, char **argv, struct options_start *st)
     }
 }
 
-void options_flags_free(struct options_flags *flags)
+static void flags_free(struct options_flags *flags)
 {
     const struct flag_given *g;
     if (!flags)
@@ -488,7 +488,9 @@ void options_start_release(struct options_start *st)
 {
     free(st->out);
     free(st->err);
+    flags_free(st->flags);
     st->out = st->err = NULL;
+    st->flags = NULL;
 }
 
 void options_redact(int argc, char **argv)

@@ -351,7 +351,6 @@ static void finish(struct options_start *st)
 {
     options_start_release(st);
     options_free(st->options);
-    options_flags_free(st->flags);
 }
 
 #define START(...) start((const char *const[]){__VA_ARGS__, NULL})
