@@ -372,6 +372,8 @@ static void make_ack_head(struct js_stream *s)
     struct buf b = BUF_INIT;
     struct json_out j;
 
+    if (s->ack_head.p)
+        return; /* it lives again: a delete that failed */
     json_begin(&j, &b);
     json_obj(&j, NULL);
     json_str(&j, "stream", s->name);
