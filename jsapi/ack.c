@@ -76,7 +76,7 @@ static uint64_t number_of(struct slice *rest)
         bad |= d > 9 || __builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, d, &v);
     }
     *rest = slice_skip(*rest, i + 1);
-    return bad ? 0 : v;
+    return bad || !i ? UINT64_MAX : v;
 }
 
 void ack_read(struct slice rest, struct ack_ref *ref)

@@ -28,11 +28,10 @@
 #include "jsapi/push.h"
 #include "jsapi/retention.h"
 
-#define EPHEMERAL_THRESHOLD (5 * NS_PER_S)
-#define INACTIVE_JITTER     (250 * NS_PER_MS) /* a pull consumer lives a little longer than it must */
-#define STATE_VERSION       1
-#define STATE_HEAD          13
-#define EXPIRE_AT_ONCE      1000
+#define INACTIVE_JITTER (250 * NS_PER_MS) /* a pull consumer lives a little longer than it must */
+#define STATE_VERSION   1
+#define STATE_HEAD      13
+#define EXPIRE_AT_ONCE  1000
 
 static const struct sm_rule rules[] = {
     [CONSUMER_MAKING] = {"MAKING",
@@ -583,13 +582,6 @@ bool consumer_paused(const struct js_consumer *c)
     return c->cfg->pause_until.set && c->cfg->pause_until.ns > clock_wall();
 }
 
-static int64_t threshold(const struct js_consumer *c)
-{
-    if (c->cfg->inactive_threshold)
-        return c->cfg->inactive_threshold;
-    return c->cfg->durable.n ? 0 : EPHEMERAL_THRESHOLD;
-}
-
 /* When a pending message could still be acked: not deleted before. */
 static int64_t latest_ack(const struct js_consumer *c)
 {
@@ -606,7 +598,7 @@ static int64_t latest_ack(const struct js_consumer *c)
 /* When it would be deleted for want of anybody; INT64_MAX: never. */
 static int64_t inactive_due(struct js_consumer *c, int64_t now)
 {
-    int64_t wait = threshold(c);
+    int64_t wait = c->cfg->inactive_threshold;
     if (!wait || (consumer_is_push(c->cfg) && c->bound))
         return INT64_MAX;
     int64_t due = c->active_at + wait;

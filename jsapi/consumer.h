@@ -219,7 +219,8 @@ void consumers_unindex(struct consumers *cs, struct js_consumer *c);
 
 /* --- showing (consumer_info.c)
  * ------------------------------------------------------------------------------ */
-/* The members of a consumer info into the open object. */
-void consumer_write(struct js_consumer *c, struct json_out *j);
+/* The members of a consumer info into the open object; live: with the server's version and level.
+ */
+void consumer_write(struct js_consumer *c, struct json_out *j, bool live);
 
 #endif

@@ -8,14 +8,15 @@
 #include "base/clock.h"
 #include "base/subject.h"
 
-#define DESCRIPTION_MAX  4096
-#define METADATA_MAX     (128 * 1024)
-#define ACK_WAIT_DEFAULT (30 * NS_PER_S)
-#define MAX_ACK_DEFAULT  1000
-#define MAX_WAIT_DEFAULT 512
-#define PIN_DEFAULT      (120 * NS_PER_S)
-#define FC_HEARTBEAT     NS_PER_S
-#define CONFIG_ARENA_MAX (4 << 20)
+#define DESCRIPTION_MAX     4096
+#define METADATA_MAX        (128 * 1024)
+#define ACK_WAIT_DEFAULT    (30 * NS_PER_S)
+#define MAX_ACK_DEFAULT     1000
+#define MAX_WAIT_DEFAULT    512
+#define PIN_DEFAULT         (120 * NS_PER_S)
+#define EPHEMERAL_THRESHOLD (5 * NS_PER_S)
+#define FC_HEARTBEAT        NS_PER_S
+#define CONFIG_ARENA_MAX    (4 << 20)
 
 static const char *const deliver_names[] = {
     "all",       "last", "new", "by_start_sequence", "by_start_time", "last_per_subject",
@@ -71,7 +72,7 @@ const struct cfg_table consumer_config_table = {"ConsumerConfig", rows,
 static const struct cfg_row request_rows[] = {
     {"stream_name", CFG_STR, RAT(stream_name), 0, NULL, NULL},
     {"config", CFG_OBJ_IN, RAT(config), 0, NULL, &consumer_config_table},
-    {"action", CFG_ENUM, RAT(action), 0, action_names, NULL},
+    {"action", CFG_STR, RAT(action_text), 0, NULL, NULL},
     {"pedantic", CFG_BOOL, RAT(pedantic), 0, NULL, NULL},
     CFG_END};
 static const struct cfg_table request_table = {"CreateConsumerRequest", request_rows,
@@ -92,6 +93,17 @@ void consumer_config_release(struct consumer_config *c)
     *c = (struct consumer_config){0};
 }
 
+static bool read_action(struct consumer_request *r, struct js_error *e)
+{
+    for (int i = 0; action_names[i]; i++)
+        if (slice_is(r->action_text, action_names[i])) {
+            r->action = i;
+            return true;
+        }
+    return js_fail(e, JSInvalidJSONErr, "unknown consumer action: \"%.*s\"",
+                   SLICE_FMT(r->action_text));
+}
+
 bool consumer_request_read(struct consumer_request *r, json_t *obj, bool strict, struct js_error *e)
 {
     *r = (struct consumer_request){0};
@@ -103,7 +115,7 @@ bool consumer_request_read(struct consumer_request *r, json_t *obj, bool strict,
     if (!ok)
         js_fail(e, JSInvalidJSONErr, "%s", buf_cstr(&why));
     buf_release(&why);
-    return ok;
+    return ok && read_action(r, e);
 }
 
 int consumer_config_load(struct consumer_config *c, struct slice json)
@@ -451,11 +463,11 @@ static bool sample_rules(const struct consumer_config *c, struct js_error *e)
         return js_fail(e, JSConsumerInvalidSamplingErrF,
                        "strconv.Atoi: parsing \"%.*s\": invalid syntax", SLICE_FMT(s));
     if (n < 0)
-        return js_fail(e, JSConsumerInvalidSamplingErrF, "%s", "");
+        return js_fail(e, JSConsumerInvalidSamplingErrF, "%s", "<nil>");
     return true;
 }
 
-static bool group_name_ok(struct slice s)
+bool consumer_group_valid(struct slice s)
 {
     if (s.n > 16)
         return false;
@@ -485,7 +497,7 @@ static bool priority_rules(const struct consumer_config *c, struct js_error *e)
     for (size_t i = 0; i < c->priority_groups.n; i++) {
         if (!c->priority_groups.at[i].n)
             return js_fail(e, JSConsumerEmptyGroupName, NULL);
-        if (!group_name_ok(c->priority_groups.at[i]))
+        if (!consumer_group_valid(c->priority_groups.at[i]))
             return js_fail(e, JSConsumerInvalidGroupNameErr, NULL);
     }
     return js_fail(e, JSConsumerCreateErrF, "%s",
@@ -512,6 +524,12 @@ bool consumer_config_check(struct consumer_config *c, const struct consumer_boun
 
 /* --- updates
  * ------------------------------------------------------------------------------------------ */
+
+void consumer_config_lifetime(struct consumer_config *c)
+{
+    if (!c->durable.n && !c->inactive_threshold)
+        c->inactive_threshold = EPHEMERAL_THRESHOLD;
+}
 
 static bool same_time(struct cfg_time a, struct cfg_time b)
 {

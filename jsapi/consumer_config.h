@@ -63,6 +63,7 @@ struct consumer_config {
 struct consumer_request {
     struct slice stream_name;
     struct consumer_config config;
+    struct slice action_text;
     int action; /* ACTION_… */
     bool pedantic;
 };
@@ -86,6 +87,8 @@ struct consumer_bounds {
 /* Defaults (1.1), then validation (1.4 no. 2 to 17). c is changed in place. */
 bool consumer_config_check(struct consumer_config *c, const struct consumer_bounds *b,
                            bool pedantic, struct js_error *e);
+/* An ephemeral lives five seconds without anybody unless it says otherwise. */
+void consumer_config_lifetime(struct consumer_config *c);
 /* May a consumer that is `old` become `now`? deliver_bound: somebody listens on the old deliver
  * subject. */
 bool consumer_config_may_update(const struct consumer_config *old,
@@ -103,6 +106,8 @@ static inline bool consumer_is_push(const struct consumer_config *c)
 {
     return c->deliver_subject.n > 0;
 }
+/* A priority group's name. */
+bool consumer_group_valid(struct slice s);
 /* Percent of acks to be measured; 0: none. */
 unsigned consumer_sampling(const struct consumer_config *c);
 /* Do the filters of a and b overlap anywhere (none: all subjects)? */

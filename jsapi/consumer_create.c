@@ -90,7 +90,7 @@ static void finish(struct request *r)
             return;
         if (x->identity)
             r->out_hdr = consumer_identity_header(r, c->stream);
-        consumer_write(c, api_ok(r));
+        consumer_write(c, api_ok(r), true);
         api_send(r);
     }
     consumer_drop(c);
@@ -268,6 +268,7 @@ static void make(struct request *r, struct js_stream *s, struct consumer_request
         return;
     }
     choose_name(s->consumers, &q->config);
+    consumer_config_lifetime(&q->config);
     struct js_consumer *c = consumer_make(s->consumers, kept(&q->config), &e);
     if (!c)
         api_fail_with(r, &e);
@@ -300,6 +301,8 @@ static void update(struct request *r, struct js_consumer *c, struct consumer_req
         api_fail_with(r, &e);
         return;
     }
+    consumer_config_lifetime(&q->config);
+    same = consumer_config_equal(c->cfg, &q->config);
     if (!begin(r, c, identity))
         api_drop(r);
     else if (same)

@@ -19,6 +19,14 @@ static uint64_t count_shown(const struct consumers *cs)
     return n;
 }
 
+struct page_request {
+    int64_t offset;
+};
+static const struct cfg_row page_rows[] = {
+    {"offset", CFG_INT, offsetof(struct page_request, offset), 0, NULL, NULL}, CFG_END};
+static const struct cfg_table page_table = {"JSApiConsumersRequest.ApiPagedRequest", page_rows,
+                                            sizeof(struct page_request)};
+
 typedef void show_fn(struct js_consumer *c, struct json_out *j);
 
 static void show_name(struct js_consumer *c, struct json_out *j)
@@ -29,15 +37,17 @@ static void show_name(struct js_consumer *c, struct json_out *j)
 static void show_info(struct js_consumer *c, struct json_out *j)
 {
     json_obj(j, NULL);
-    consumer_write(c, j);
+    consumer_write(c, j, false);
     json_end(j);
 }
 
 static void page(struct request *r, uint64_t limit, show_fn *show)
 {
     struct consumers *cs = r->stream->consumers;
-    int64_t asked = r->json ? json_get_int(r->json, "offset", 0) : 0;
-    uint64_t total = count_shown(cs), offset = asked > 0 ? (uint64_t)asked : 0, at = 0;
+    struct page_request q = {0};
+    if (!api_read(r, &page_table, &q))
+        return;
+    uint64_t total = count_shown(cs), offset = q.offset > 0 ? (uint64_t)q.offset : 0, at = 0;
     if (offset > total)
         offset = total;
     struct json_out *j = api_ok(r);

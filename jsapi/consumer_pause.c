@@ -53,6 +53,10 @@ void consumer_unpin(struct request *r)
         api_fail(r, JSInvalidJSONErr, "%s", "consumer group not specified");
         return;
     }
+    if (!consumer_group_valid(group)) {
+        api_fail(r, JSConsumerInvalidGroupNameErr, NULL);
+        return;
+    }
     if (consumer_asked(r))
         api_fail(r, JSConsumerInvalidPriorityGroupErr, NULL);
 }

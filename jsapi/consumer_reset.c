@@ -7,6 +7,8 @@
 #include "jsapi/api.h"
 #include "jsapi/consumer_change.h"
 
+#include <stdlib.h>
+
 static bool may_reset(struct js_consumer *c, uint64_t seq, struct js_error *e)
 {
     const struct consumer_config *cfg = c->cfg;
@@ -22,6 +24,24 @@ static bool may_reset(struct js_consumer *c, uint64_t seq, struct js_error *e)
     default:
         return js_fail(e, JSConsumerInvalidResetErr, "%s", "not allowed");
     }
+}
+
+/* Lenient, as nats-server is here: members it does not know are passed over. */
+static bool read_seq(struct slice body, uint64_t *seq, struct js_error *e)
+{
+    json_t *obj;
+    char *why = NULL;
+    if (!body.n)
+        return true;
+    if (json_read(body, &obj, &why) < 0) {
+        js_fail(e, JSInvalidJSONErr, "%s", why ? why : "");
+        free(why);
+        return false;
+    }
+    int64_t asked = json_get_int(obj, "seq", 0);
+    *seq = asked > 0 ? (uint64_t)asked : 0;
+    json_free(obj);
+    return true;
 }
 
 struct slice consumer_identity_header(struct request *r, struct js_stream *s)
@@ -48,7 +68,7 @@ static void finish(struct request *r)
         if (hdr_get(r->hdr, SLICE("Nats-Stream-Identity"), &ignored))
             r->out_hdr = consumer_identity_header(r, r->stream);
         struct json_out *j = api_ok(r);
-        consumer_write(c, j);
+        consumer_write(c, j, true);
         json_u64(j, "reset_seq", x->seq);
         api_send(r);
     }
@@ -81,9 +101,8 @@ void consumer_reset(struct request *r)
     struct js_consumer *c = consumer_asked(r);
     if (!c)
         return;
-    int64_t asked = r->json ? json_get_int(r->json, "seq", 0) : 0;
-    uint64_t seq = asked > 0 ? (uint64_t)asked : 0;
-    if (seq && !may_reset(c, seq, &e)) {
+    uint64_t seq = 0;
+    if (!read_seq(r->body, &seq, &e) || (seq && !may_reset(c, seq, &e))) {
         api_fail_with(r, &e);
         return;
     }

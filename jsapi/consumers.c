@@ -369,7 +369,7 @@ void consumers_describe(struct consumers *cs, struct json_out *out, bool config)
         if (cs->at[i]->cfg->direct || cs->at[i]->state == CONSUMER_MAKING)
             continue;
         json_obj(out, NULL);
-        consumer_write(cs->at[i], out);
+        consumer_write(cs->at[i], out, false);
         json_end(out);
     }
 }

@@ -66,9 +66,11 @@ void consumers_updated(struct consumers *cs);
 bool js_stream_has_interest(struct js_stream *s, struct slice subject);
 /* Those that count against limits and show in lists (direct and sourcing ones do not). */
 size_t consumers_count(const struct consumers *cs);
-/* Would these consumer_limits be broken by consumers that exist? Their names ("a, b") are appended to names. */
+/* Would these consumer_limits be broken by consumers that exist? Their names ("a, b") are appended
+ * to names. */
 struct stream_limits;
-bool consumers_violate(const struct consumers *cs, const struct stream_limits *limits, struct buf *names);
+bool consumers_violate(const struct consumers *cs, const struct stream_limits *limits,
+                       struct buf *names);
 /* For /jsz: writes the elements of "consumer_detail" into an open array. */
 void consumers_describe(struct consumers *cs, struct json_out *out, bool config);
 

@@ -59,9 +59,9 @@ void pull_end_all(struct js_consumer *c, const char *status, bool pair)
 
 struct wanted {
     int64_t batch, expires, bytes, heartbeat;
-    bool no_wait, priority_member; /* a member only priority groups have */
-    const char *bad;               /* why it can't be read */
-    char *why;                     /* owned text of the JSON reader */
+    bool no_wait;
+    const char *bad; /* why it can't be read */
+    char *why;       /* owned text of the JSON reader */
 };
 
 static int64_t typed_int(json_t *obj, const char *key, struct wanted *w)
@@ -88,11 +88,13 @@ static void read_json(struct slice body, struct wanted *w)
     w->bytes = typed_int(obj, "max_bytes", w);
     w->heartbeat = typed_int(obj, "idle_heartbeat", w);
     w->no_wait = json_get_bool(obj, "no_wait", false);
-    w->priority_member = typed_int(obj, "min_pending", w) || typed_int(obj, "min_ack_pending", w);
-    if (w->priority_member)
+    int64_t priority = typed_int(obj, "priority", w);
+    if (typed_int(obj, "min_pending", w) || typed_int(obj, "min_ack_pending", w))
         w->bad = "Not a Overflow Priority consumer";
     else if (json_get_str(obj, "id").n)
         w->bad = "Not a Pinned Client Priority consumer";
+    else if (priority < 0 || priority > 9)
+        w->bad = "Priority must be between 0 and 9";
     if (w->heartbeat > 0 && (w->heartbeat > INT64_MAX / 2 || w->heartbeat * 2 > w->expires))
         w->bad = "heartbeat value too large";
     json_free(obj);

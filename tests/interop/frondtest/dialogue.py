@@ -22,10 +22,11 @@ from dataclasses import dataclass, field
 from .raw import Raw
 
 MASKS = (
-    (re.compile(r'"(created|ts|first_ts|last_ts|time|timestamp)":"2[^"]*"'), r'"\1":"T"'),
+    (re.compile(r'"(created|ts|first_ts|last_ts|time|timestamp|last_active)":"2[^"]*"'), r'"\1":"T"'),
     (re.compile(r'invalid JSON: (?!json: |can not )[^"\\]*(\\.[^"\\]*)*'), 'invalid JSON: …'),
     (re.compile(r'"leader":"[^"]*"'), '"leader":"L"'),
     (re.compile(r'Nats-Time-Stamp: [^|]*'), 'Nats-Time-Stamp: T'),
+    (re.compile(r'Nats-Stream-Identity: [^|]*'), 'Nats-Stream-Identity: I'),
 )
 
 

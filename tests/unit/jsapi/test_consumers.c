@@ -861,7 +861,9 @@ static void create_has_its_rules(void **state)
     ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a.o.x",
            "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.x\"},\"action\":\"create\"}");
     ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a.o.x",
-           "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.x\"},\"action\":\"create\"}");
+           "{\"stream_name\":\"S\",\"config\":{\"filter_subject\":\"o.x\",\"inactive_threshold\":"
+           "5000000000},"
+           "\"action\":\"create\"}");
     ask_error(s, "$JS.API.CONSUMER.CREATE.S.a",
               "{\"stream_name\":\"S\",\"config\":{},\"action\":\"create\"}", 10148);
     ask_ok(s, "$JS.API.CONSUMER.CREATE.S.a",

@@ -66,7 +66,9 @@ static char *mask(struct slice text)
         {"\"created\":\"", '2', "\"", "T"},  {"\"ts\":\"", '2', "\"", "T"},
         {"\"first_ts\":\"", '2', "\"", "T"}, {"\"last_ts\":\"", '2', "\"", "T"},
         {"\"time\":\"", '2', "\"", "T"},     {"\"timestamp\":\"", '2', "\"", "T"},
+        {"\"last_active\":\"", 0, "\"", "T"},
         {"\"leader\":\"", 0, "\"", "L"},     {"Nats-Time-Stamp: ", 0, "|", "T"},
+        {"Nats-Stream-Identity: ", 0, "|", "I"},
     };
     char *now = slice_dup(text);
 
@@ -264,6 +266,8 @@ DIALOGUE(stream_config)
 DIALOGUE(stream_admin)
 DIALOGUE(stream_data)
 DIALOGUE(publish)
+DIALOGUE(consumer_config)
+DIALOGUE(consumer_verbs)
 
 int main(void)
 {
@@ -272,6 +276,8 @@ int main(void)
         cmocka_unit_test(stream_admin_as_the_reference),
         cmocka_unit_test(stream_data_as_the_reference),
         cmocka_unit_test(publish_as_the_reference),
+        cmocka_unit_test(consumer_config_as_the_reference),
+        cmocka_unit_test(consumer_verbs_as_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
