@@ -48,6 +48,8 @@ static void settle(struct options *o)
 {
     const char *temp = getenv("TMPDIR");
     o->trace = o->trace || o->trace_verbose || o->trace_headers;
+    if (o->http_base_path && o->http_base_path[0] != '/')
+        o->http_base_path = arena_printf(&o->mem, "/%s", o->http_base_path);
     if (!o->http_host)
         o->http_host = o->host;
     if (o->auth_timeout_ns == 0)
@@ -326,6 +328,8 @@ int options_compare(const struct options *now, const struct options *fresh, unsi
     compare_marks(&c, fresh, true);
     bool refused = c.bad.len > 0;
     struct buf *text = refused ? &c.bad : &c.good;
+    if (refused)
+        text->len--; /* a sentence (or several); no line end behind it */
     *say = text->len ? buf_steal(text) : NULL;
     *changes = c.changes;
     buf_release(&c.good);
