@@ -590,6 +590,14 @@ int listener_open(struct loop *loop, const char *host, int port, listener_fn *fn
     return 0;
 }
 
+/* Only HTTP asks for a real socket, and no scenario has one. */
+int listener_bind(const char *host, int port, uint16_t *real, char **why)
+{
+    (void)real;
+    *why = xasprintf("listen tcp %s:%d: not in a scenario", host, port);
+    return E_SYS;
+}
+
 static void listener_free(void *arg)
 {
     struct listener *li = arg;

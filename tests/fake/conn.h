@@ -19,7 +19,7 @@
 struct loop;
 struct wire;
 
-/* Connections and wires of this loop from now on; once, before anything is opened. */
+/* Connections and wires belong to this loop from now on; the fake loop_new() does it. One loop at a time. */
 void wires_open(struct loop *l);
 
 /* NULL: nobody listens there. */

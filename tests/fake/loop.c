@@ -4,6 +4,7 @@
 
 #include <time.h>
 
+#include "fake/conn.h"
 #include "fake/turn.h"
 #include "server/loop.h"
 
@@ -106,10 +107,15 @@ static void run_deferred(void *arg)
     }
 }
 
+static int64_t begin_after; /* of the next loop */
+
 struct loop *loop_new(void)
 {
     struct loop *l = xcalloc(1, sizeof *l);
     fake_turn_init(&l->ft);
+    l->ft.mono += begin_after;
+    l->ft.wall += begin_after;
+    clock_fake(l->ft.mono, l->ft.wall);
     list_init(&l->deferred);
     list_init(&l->signals);
     list_init(&l->held);
@@ -118,6 +124,7 @@ struct loop *loop_new(void)
     turn_post_init(&l->frees, run_deferred, l);
     l->face =
         (struct turn){l, timer_set, timer_stop, post, unpost, at_end, mail, job_start, job_stop};
+    wires_open(l);
     return l;
 }
 
@@ -231,6 +238,11 @@ void loop_set_conns(struct loop *l, void *conns, turn_fn *free_fn)
 
 /* --- the test's side ---------------------------------------------------------------------------
  */
+
+void fake_loop_begin_after(int64_t ns)
+{
+    begin_after = ns;
+}
 
 void fake_loop_run(struct loop *l)
 {

@@ -19,6 +19,9 @@
 
 struct loop;
 
+/* The next loop's clocks begin so much later than the first one's: a restart does not turn time
+ * back. */
+void fake_loop_begin_after(int64_t ns);
 void fake_loop_run(struct loop *l);
 void fake_loop_advance(struct loop *l, int64_t ns);
 /* Turns until done(arg), sleeping on the mailbox; false after ten real seconds. */
