@@ -8,8 +8,9 @@
  *     A~ LS+ foo               among what A has heard and nobody looked at yet
  *     A- nothing               A has heard nothing that nobody looked at
  *     A- closed                A's connection is closed
- *     dialled H 7422           the server dials that port; H is at the other end from now on
- *     refuse 7422              … is refused
+ *     dialled H 7422           time passes until the server dials that port (a minute at most); H
+ *                              is at the other end from now on
+ *     refuse 7422              … and is refused
  *     disk holds               receipts of commits wait
  *     disk commits             … until now: what was committed comes through
  *     disk runs                all come at once, as in the beginning
@@ -338,19 +339,39 @@ static void pass_time(struct slice s)
     scn.elapsed += ns;
 }
 
-static bool somebody_dials(void *arg)
+/* Lets time pass until somebody dials that port; a minute at most. */
+static void wait_for_dial(struct slice port, bool (*answer)(uint16_t port, struct wire **w),
+                          struct wire **w)
 {
-    struct wire **w = arg;
-    return (*w = wire_dialled((uint16_t)(uintptr_t)w[1])) != NULL;
+    uint16_t n = (uint16_t)number(port);
+    for (int i = 0; i < 600; i++) {
+        fake_loop_run(scn.srv.loop);
+        if (answer(n, w)) {
+            fake_loop_run(scn.srv.loop);
+            return;
+        }
+        fake_loop_advance(scn.srv.loop, 100 * NS_PER_MS);
+        scn.elapsed += 100 * NS_PER_MS;
+    }
+    fail("nobody dials %.*s", SLICE_FMT(port));
+}
+
+static bool take_dial(uint16_t port, struct wire **w)
+{
+    return (*w = wire_dialled(port)) != NULL;
+}
+
+static bool refuse_dial(uint16_t port, struct wire **w)
+{
+    (void)w;
+    return wire_refuse(port);
 }
 
 static void dialled(struct slice name, struct slice port)
 {
-    struct wire *w[2] = {NULL, (struct wire *)(uintptr_t)number(port)};
-    if (!fake_loop_wait(scn.srv.loop, somebody_dials, w))
-        fail("nobody dials %.*s", SLICE_FMT(port));
-    adopt(name, w[0]);
-    fake_loop_run(scn.srv.loop);
+    struct wire *w = NULL;
+    wait_for_dial(port, take_dial, &w);
+    adopt(name, w);
 }
 
 static void send_signal(struct slice name)
@@ -399,10 +420,7 @@ static void command(struct slice line)
     } else if (slice_is(verb, "dialled")) {
         dialled(a, b);
     } else if (slice_is(verb, "refuse")) {
-        fake_loop_run(scn.srv.loop);
-        if (!wire_refuse((uint16_t)number(a)))
-            fail("nobody dials %.*s", SLICE_FMT(a));
-        fake_loop_run(scn.srv.loop);
+        wait_for_dial(a, refuse_dial, NULL);
     } else if (slice_is(verb, "signal")) {
         send_signal(a);
     } else if (slice_is(verb, "restart")) {
