@@ -150,7 +150,7 @@ static enum sink_result take(struct sink *s, struct msg_view *m)
 {
     struct client_sub *sub = CONTAINER_OF(s, struct client_sub, sink);
     struct client *cl = sub->client;
-    size_t pending;
+    size_t pending, most = (size_t)cl->srv->rules.max_pending;
 
     if (sub->dead || cl->state != CLIENT_OPEN)
         return SINK_REFUSED;
@@ -163,9 +163,9 @@ static enum sink_result take(struct sink *s, struct msg_view *m)
     if (sub->max && sub->delivered >= sub->max)
         sub_drop(sub);
     pending = conn_pending(cl->conn);
-    if (__builtin_expect(pending <= STALL_DELIVERY_AT, 1))
+    if (__builtin_expect(pending <= STALL_DELIVERY_AT && pending <= most, 1))
         return SINK_TAKEN;
-    if (pending > (size_t)cl->srv->rules.max_pending) {
+    if (pending > most) {
         too_slow(cl);
         return SINK_TAKEN;
     }
