@@ -128,7 +128,6 @@ static void stop(void)
     fake_loop_run(scn.srv.loop);
     server_close(&scn.srv);
     options_start_release(&scn.st);
-    options_flags_free(scn.st.flags);
     log_capture(on_log, NULL);
     scn.started = false;
 }

@@ -39,7 +39,6 @@ static int close_server(void **state)
     (void)state;
     server_close(&srv);
     options_start_release(&st);
-    options_flags_free(st.flags);
     log_capture(NULL, NULL);
     return 0;
 }
