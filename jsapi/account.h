@@ -22,14 +22,14 @@ struct jsapi {
     struct jsapi_host host; /* copied */
     struct list accounts;   /* struct jsapi_account */
     uint64_t api_total, api_errors;
-    struct list readers;     /* struct reader of direct.c: long answers under way */
-    struct list searches;    /* struct search of query.c: looks far, as a job */
+    struct list readers;       /* struct reader of direct.c: long answers under way */
+    struct list searches;      /* struct search of query.c: looks far, as a job */
     struct capture_pool *pool; /* spare tickets of capture.c */
-    size_t holds;     /* accounts not freed yet */
-    bool closed;      /* jsapi_close() was called: silence */
-    bool pressure;    /* the store has too much waiting */
-    bool reopened;    /* a look at everything is under way after a failed commit */
-    char health[256]; /* jsapi_health()'s sentence */
+    size_t holds;              /* accounts not freed yet */
+    bool closed;               /* jsapi_close() was called: silence */
+    bool pressure;             /* the store has too much waiting */
+    bool reopened;             /* a look at everything is under way after a failed commit */
+    char health[256];          /* jsapi_health()'s sentence */
 };
 
 struct jsapi_account {

@@ -152,7 +152,7 @@ struct json_out *api_ok_as(struct request *r, const char *type)
 {
     char full[128];
 
-    snprintf(full, sizeof full, TYPE_PREFIX "%s", type);
+    (void)snprintf(full, sizeof full, TYPE_PREFIX "%s", type);
     buf_clear(&r->out);
     json_begin(&r->j, &r->out);
     json_obj(&r->j, NULL);
@@ -198,7 +198,7 @@ void api_fail(struct request *r, enum js_code code, const char *fmt, ...)
     text[0] = 0;
     if (fmt) {
         va_start(ap, fmt);
-        vsnprintf(text, sizeof text, fmt, ap);
+        (void)vsnprintf(text, sizeof text, fmt, ap);
         va_end(ap);
         js_fail(&e, code, "%s", text);
     } else {

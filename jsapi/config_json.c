@@ -526,7 +526,7 @@ void cfg_meta_static(struct cfg_map *m, unsigned level, struct arena *mem)
         if (!slice_eq(k, META_VER) && !slice_eq(k, META_LEVEL) && !slice_eq(k, META_REQ))
             at[n++] = m->at[i];
     }
-    snprintf(digits, sizeof digits, "%u", level);
+    (void)snprintf(digits, sizeof digits, "%u", level);
     at[n++] = (struct cfg_pair){META_REQ, arena_dup(mem, slice_cstr(digits))};
     qsort(at, n, sizeof *at, pair_cmp);
     m->at = at;

@@ -444,7 +444,7 @@ static void end_readers(struct jsapi *js, const struct js_stream *s, const struc
     LIST_EACH_SAFE(it, &js->readers)
     {
         struct reader *r = LIST_ENTRY(it, struct reader, link);
-        if ((r->s == s || r->s->acc == a) && !r->in_query)
+        if (!r->in_query && (s ? r->s == s : r->s->acc == a))
             reader_end(r);
     }
 }

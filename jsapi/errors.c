@@ -77,7 +77,7 @@ bool js_fail(struct js_error *e, enum js_code code, const char *fmt, ...)
     args[0] = 0;
     if (fmt) {
         va_start(ap, fmt);
-        vsnprintf(args, sizeof args, fmt, ap);
+        (void)vsnprintf(args, sizeof args, fmt, ap);
         va_end(ap);
     }
     fill(text, fmt ? args : NULL, e->text, sizeof e->text);

@@ -93,18 +93,30 @@ void js_post(struct jsapi_account *a, struct slice subject, struct slice reply, 
     turn_post_now(a->js->host.turn, &a->run_outbox);
 }
 
+/* What is said may make more to be said. */
+static void say_all(struct jsapi_account *a)
+{
+    while (!list_empty(&a->outbox)) {
+        struct list now;
+        list_init(&now);
+        list_splice(&now, &a->outbox);
+        LIST_EACH_SAFE(e, &now)
+        {
+            struct js_parcel *p = LIST_ENTRY(e, struct js_parcel, link);
+            struct msg_view v = msg_view_of(p->msg);
+            (void)js_say(a, v.subject, v.reply, v.hdr, v.payload);
+            msg_unref(p->msg);
+            free(p);
+        }
+    }
+}
+
 static void run_outbox(void *arg)
 {
     struct jsapi_account *a = arg;
 
     jsapi_hold(a);
-    for (struct list *e; (e = list_pop(&a->outbox)) != NULL;) {
-        struct js_parcel *p = LIST_ENTRY(e, struct js_parcel, link);
-        struct msg_view v = msg_view_of(p->msg);
-        (void)js_say(a, v.subject, v.reply, v.hdr, v.payload);
-        msg_unref(p->msg);
-        free(p);
-    }
+    say_all(a);
     jsapi_drop(a);
 }
 
@@ -128,7 +140,7 @@ bool js_advise(struct js_advisory *ad, struct jsapi_account *a, const char *type
     ad->acc = a;
     buf_init(&ad->body);
     json_begin(&ad->j, &ad->body);
-    snprintf(full, sizeof full, ADVISORY_TYPE "%s", type);
+    (void)snprintf(full, sizeof full, ADVISORY_TYPE "%s", type);
     uid_make(id);
     json_obj(&ad->j, NULL);
     json_cstr(&ad->j, "type", full);
@@ -231,7 +243,7 @@ void jsapi_account_close(struct jsapi_account *a)
         js_stream_close(a->streams[i]);
     /* The 409s of waiting pulls are in the outbox: say them before falling silent. */
     t->unpost(t->loop, &a->run_outbox);
-    run_outbox(a);
+    say_all(a);
     a->closed = true;
     query_close(a);
     while (a->n_streams)

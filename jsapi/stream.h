@@ -41,7 +41,7 @@ struct js_stream {
     size_t holds;               /* see above */
 
     /* capture.c */
-    struct jsapi_sub **subs;     /* one per subject of cfg.subjects, same order */
+    struct jsapi_sub **subs; /* one per subject of cfg.subjects, same order */
     size_t n_subs;
     struct slice ack_head;       /* owned: {"stream":"S","domain":"D","seq": */
     struct transform *transform; /* subject_transform, NULL: none */
@@ -72,16 +72,17 @@ void js_stream_drop(struct js_stream *s);
 
 /* What of a stream's description is wanted. */
 enum {
-    INFO_LIVE = 1,    /* metadata with _nats.ver and _nats.level */
+    INFO_LIVE = 1, /* metadata with _nats.ver and _nats.level */
     INFO_DOMAIN = 2,
     INFO_CLUSTER = 4, /* {"leader": our name} */
 };
-/* Writes the members of stream info (config … ts) into the open object. subjects and deleted are JSON texts for the
- * state, empty: without. */
-void js_stream_write_info(struct js_stream *s, struct json_out *j, unsigned what, struct slice subjects,
-                          struct slice deleted);
+/* Writes the members of stream info (config … ts) into the open object. subjects and deleted are
+ * JSON texts for the state, empty: without. */
+void js_stream_write_info(struct js_stream *s, struct json_out *j, unsigned what,
+                          struct slice subjects, struct slice deleted);
 /* Writes "state":{…}, as of the last commit. */
-void js_stream_write_state(struct js_stream *s, struct json_out *j, struct slice subjects, struct slice deleted);
+void js_stream_write_state(struct js_stream *s, struct json_out *j, struct slice subjects,
+                           struct slice deleted);
 
 /* Asks that the store takes a message as if it had been published (replicate.c; REC_EXACT or
  * REC_SOURCED in flags): subject transform and republish apply as the reference does for sourced

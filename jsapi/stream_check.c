@@ -143,7 +143,8 @@ static bool check_features(struct stream_config *c, struct js_error *e)
     }
     /* `nats bench js` asks for it with every stream it makes: left off, as the answer shows */
     if (c->allow_atomic && c->pedantic)
-        return pedantic(e, "atomic batch publishing (allow_atomic) is not supported by this server");
+        return pedantic(e,
+                        "atomic batch publishing (allow_atomic) is not supported by this server");
     c->allow_atomic = false;
     if (c->allow_batched)
         return bad(e, "fast batch publishing (allow_batched) is not supported by this server");
