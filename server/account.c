@@ -13,6 +13,7 @@
 
 #include "base/digest.h"
 #include "base/domain.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/subject.h"
 
@@ -33,6 +34,7 @@ static void account_free(struct account *a)
     list_unlink(&a->link);
     sublist_free(a->subs);
     buf_release(&a->renamed);
+    free(a->subject_watchers);
     free((char *)a->domain.p);
     free((char *)a->hub_domain.p);
     free(a->name);
@@ -69,7 +71,6 @@ struct account *account_get(struct accounts *as, struct slice name)
     a->name = slice_dup(name);
     a->subs = sublist_new();
     list_init(&a->interest_watchers);
-    list_init(&a->subject_watchers);
     list_init(&a->endpoints);
     a->inside.account = a;
     random_bytes(&a->dice, sizeof a->dice);
@@ -123,10 +124,15 @@ static void tell_interest(struct account *a, struct sink *s, bool added)
     }
 }
 
-/* Only a first one that comes and a last one that goes can change an answer. */
-static void tell_subject(struct account *a, const struct sink *s, bool added)
+static struct list *bucket(struct account *a, struct slice subject)
 {
-    LIST_EACH_SAFE(it, &a->subject_watchers)
+    return &a->subject_watchers[hash_slice(subject) % WATCH_BUCKETS];
+}
+
+/* Only a first one that comes and a last one that goes can change an answer. */
+static void tell_bucket(struct account *a, struct list *watchers, const struct sink *s, bool added)
+{
+    LIST_EACH_SAFE(it, watchers)
     {
         struct subject_watch *w = LIST_ENTRY(it, struct subject_watch, link);
         if (w->has == added || !subject_match(w->subject, s->subject))
@@ -136,6 +142,19 @@ static void tell_subject(struct account *a, const struct sink *s, bool added)
             w->changed(w->arg, added);
         }
     }
+}
+
+/* A literal subject concerns one bucket, a wildcard all of them. */
+static void tell_subject(struct account *a, const struct sink *s, bool added)
+{
+    if (!a->subject_watchers)
+        return;
+    if (!subject_has_wildcard(s->subject)) {
+        tell_bucket(a, bucket(a, s->subject), s, added);
+        return;
+    }
+    for (size_t i = 0; i < WATCH_BUCKETS; i++)
+        tell_bucket(a, &a->subject_watchers[i], s, added);
 }
 
 int account_add_sink(struct account *a, struct sink *s)
@@ -182,8 +201,13 @@ void account_unwatch_interest(struct interest_watch *w)
 
 void account_watch_subject(struct account *a, struct subject_watch *w)
 {
+    if (!a->subject_watchers) {
+        a->subject_watchers = xmalloc(WATCH_BUCKETS * sizeof *a->subject_watchers);
+        for (size_t i = 0; i < WATCH_BUCKETS; i++)
+            list_init(&a->subject_watchers[i]);
+    }
     w->has = account_has_interest(a, w->subject, w->queue);
-    list_push_back(&a->subject_watchers, &w->link);
+    list_push_back(bucket(a, w->subject), &w->link);
 }
 
 void account_unwatch_subject(struct subject_watch *w)

@@ -33,12 +33,15 @@ struct subject_watch {
     void *arg;
 };
 
+#define WATCH_BUCKETS 64
+
 struct account {
     struct list link; /* in the table of accounts */
     char *name;
     struct sublist *subs;
     struct list interest_watchers; /* struct interest_watch */
-    struct list subject_watchers;  /* struct subject_watch */
+    struct list *subject_watchers; /* struct subject_watch, in WATCH_BUCKETS lists by their subject;
+                                      NULL until the first */
     struct list endpoints;    /* who is connected; members are clients' and links' own list nodes */
     struct slice domain;      /* JetStream domain that is mapped in this account; empty: none */
     struct slice hub_domain;  /* the domain that plain $JS.API stands for here; empty: ours */
@@ -47,9 +50,10 @@ struct account {
     struct jsapi_account *js; /* NULL without JetStream */
     uint32_t clients, leafs;  /* connected now */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, slow_consumers; /* since start */
-    uint32_t max_connections, max_leafs;                             /* 0: no limit */
-    uint64_t max_payload;                                            /* 0: the server's */
-    uint64_t generation;                                             /* of the renames */
+    uint32_t client_subs, max_subs;      /* subscriptions of clients now; 0: no limit */
+    uint32_t max_connections, max_leafs; /* 0: no limit */
+    uint64_t max_payload;                /* 0: the server's */
+    uint64_t generation;                 /* of the renames */
     char lds[32]; /* "$LDS.<22>": made on first use by a link, stable for the process life */
     struct endpoint inside;   /* owner of the server's own sinks; its id is 0 */
     struct endpoint *speaker; /* during a delivery: who said it, NULL: the server itself */

@@ -45,6 +45,7 @@ static void sub_drop(struct client_sub *sub)
     sub->dead = true;
     htab_del(&cl->subs, hash_slice(sid), sid_eq, &sid);
     account_remove_sink(cl->ep.account, &sub->sink);
+    cl->ep.account->client_subs--;
     loop_defer(cl->srv->loop, sub_free, sub);
 }
 
@@ -146,6 +147,12 @@ static void too_slow(struct client *cl)
     client_close(cl, CLIENT_SLOW_PENDING, NULL);
 }
 
+/* Above three quarters of max_pending. */
+static bool full_soon(const struct client *cl)
+{
+    return conn_pending(cl->conn) > (size_t)cl->srv->rules.max_pending / 4 * 3;
+}
+
 static enum sink_result take(struct sink *s, struct msg_view *m)
 {
     struct client_sub *sub = CONTAINER_OF(s, struct client_sub, sink);
@@ -156,6 +163,8 @@ static enum sink_result take(struct sink *s, struct msg_view *m)
         return SINK_REFUSED;
     if (sub->filter && !perms_may_receive(cl->perms, m->subject, s->queue))
         return SINK_REFUSED;
+    if (cl->srv->rules.no_stall && full_soon(cl))
+        return SINK_REFUSED; /* the publisher is not held, so this one goes without */
     sub->delivered++;
     write_msg(cl, (struct slice){sub->sid, sub->sid_n}, m);
     if (cl->perms && m->reply.n)
@@ -203,6 +212,7 @@ static struct client_sub *sub_new(struct client *cl, const struct op *op)
 void client_subscribe(struct client *cl, const struct op *op)
 {
     const struct client_rules *rules = &cl->srv->rules;
+    struct account *a = cl->ep.account;
     struct client_sub *sub;
 
     if (slice_is(op->queue, "_sys_") ||
@@ -215,7 +225,8 @@ void client_subscribe(struct client *cl, const struct op *op)
                    SLICE_FMT(op->subject));
         return;
     }
-    if (rules->max_subs && cl->subs.count >= rules->max_subs) {
+    if ((rules->max_subs && cl->subs.count >= rules->max_subs) ||
+        (a->max_subs && a->client_subs >= a->max_subs)) {
         client_err(cl, "maximum subscriptions exceeded");
         client_log(cl, LOG_ERROR, "maximum subscriptions exceeded");
         return;
@@ -225,12 +236,13 @@ void client_subscribe(struct client *cl, const struct op *op)
         return;
     }
     sub = sub_new(cl, op);
-    if (account_add_sink(cl->ep.account, &sub->sink) < 0) {
+    if (account_add_sink(a, &sub->sink) < 0) {
         free(sub);
         client_err(cl, "Invalid Subject");
         return;
     }
     htab_put(&cl->subs, hash_slice(op->sid), sub);
+    a->client_subs++;
     client_ok(cl);
 }
 

@@ -52,8 +52,7 @@ void info_write(const struct server *srv, const struct info_for *who, struct buf
         if (who->account_is_system)
             json_bool(&j, "acc_is_sys", true);
     }
-    if (srv->js)
-        json_i64(&j, "api_lvl", SERVER_API_LEVEL);
+    json_i64(&j, "api_lvl", SERVER_API_LEVEL);
     json_cstr(&j, "frond", FROND_VERSION);
     json_end(&j);
     buf_add_str(out, " \r\n");

@@ -12,7 +12,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/server.h"
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -69,6 +68,7 @@ void server_set_accounts(struct server *srv)
         const struct account_options *ao = &o->accounts[i];
         struct account *a = account_get(srv->accounts, slice_cstr(ao->name));
         a->max_connections = ao->max_connections > 0 ? (uint32_t)ao->max_connections : 0;
+        a->max_subs = ao->max_subscriptions > 0 ? (uint32_t)ao->max_subscriptions : 0;
         a->max_payload = ao->max_payload > 0 ? (uint64_t)ao->max_payload : 0;
         a->max_leafs = ao->max_leafs > 0 ? (uint32_t)ao->max_leafs : 0;
     }
@@ -163,8 +163,6 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
     list_init(&srv->resting);
     clock_tick();
     srv->start = srv->config_loaded = clock_wall();
-    mallopt(M_MMAP_THRESHOLD, 1 << 30); /* large runs of LMDB's come and go: keep their pages */
-    mallopt(M_TRIM_THRESHOLD, 64 << 20);
     make_identity(srv);
     if ((err = process_log(srv)))
         return err;
