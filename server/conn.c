@@ -204,7 +204,7 @@ void conn_die(struct conn *c, enum conn_reason why, int err)
     list_unlink(&c->dirty);
     outq_release(&c->out, &c->room->pool);
     if (c->tls) {
-        snprintf(c->tls_error, sizeof c->tls_error, "%s", tls_error(c->tls));
+        (void)snprintf(c->tls_error, sizeof c->tls_error, "%s", tls_error(c->tls));
         tls_close(c->tls, c->reason == CONN_CLOSED || c->reason == CONN_EOF);
         c->tls = NULL;
     }
@@ -240,8 +240,9 @@ static void conn_free(void *arg)
 static void room_free(void *arg)
 {
     struct room *r = arg;
-    while (!list_empty(&r->all)) {
-        struct conn *c = LIST_ENTRY(r->all.next, struct conn, link);
+    LIST_EACH_SAFE(e, &r->all)
+    {
+        struct conn *c = LIST_ENTRY(e, struct conn, link);
         conn_die(c, CONN_CLOSED, 0);
         list_unlink(&c->dirty);
         conn_free(c);
@@ -479,8 +480,8 @@ void conn_info(const struct conn *c, struct conn_info *out)
         print_peer(&local, out->local_ip, &out->local_port);
     }
     if (out->tls) {
-        snprintf(out->tls_version, sizeof out->tls_version, "%s", tls_version(c->tls));
-        snprintf(out->tls_cipher, sizeof out->tls_cipher, "%s", tls_cipher(c->tls));
+        (void)snprintf(out->tls_version, sizeof out->tls_version, "%s", tls_version(c->tls));
+        (void)snprintf(out->tls_cipher, sizeof out->tls_cipher, "%s", tls_cipher(c->tls));
     }
 }
 

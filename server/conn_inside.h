@@ -15,7 +15,7 @@
 
 struct tls;
 
-#define SHARED_MAX (256 * 1024) /* one read */
+#define SHARED_MAX ((size_t)256 * 1024) /* one read */
 
 enum conn_state { DIALING, OPEN, SHAKING, FLUSHING, LINGERING, DEAD };
 

@@ -29,8 +29,8 @@
 #include "server/loop.h"
 #include "server/tls.h"
 
-#define REST_COPY_MAX (64 * 1024)
-#define WRITE_NOW     (256 * 1024)
+#define REST_COPY_MAX ((size_t)64 * 1024)
+#define WRITE_NOW     ((size_t)256 * 1024)
 #define IOV_BATCH     64
 
 /* --- reading ---------------------------------------------------------------------------------- */

@@ -96,7 +96,7 @@ void http_answer(struct http_request *r, int status, const char *type, struct sl
     http_header(r, "Content-Type", type);
     if (evhttp_request_get_command(r->ev) == EVHTTP_REQ_HEAD) {
         char n[24];
-        snprintf(n, sizeof n, "%zu", body.n);
+        (void)snprintf(n, sizeof n, "%zu", body.n);
         http_header(r, "Content-Length", n);
         evhttp_send_reply(r->ev, status, status_text(status), NULL);
         return;

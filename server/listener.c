@@ -103,7 +103,7 @@ static int bind_any(int port)
 static int bind_host(const char *host, int port, const char **lookup)
 {
     char service[16];
-    snprintf(service, sizeof service, "%d", port);
+    (void)snprintf(service, sizeof service, "%d", port);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
                     *found;
     int r = getaddrinfo(host, service, &hints, &found);
@@ -129,12 +129,15 @@ static int bind_host(const char *host, int port, const char **lookup)
 
 static uint16_t port_of(int fd)
 {
-    struct sockaddr_storage ss = {0};
-    socklen_t n = sizeof ss;
-    if (getsockname(fd, (struct sockaddr *)&ss, &n) != 0)
+    union {
+        struct sockaddr any;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } u = {.in6 = {0}};
+    socklen_t n = sizeof u;
+    if (getsockname(fd, &u.any, &n) != 0)
         return 0;
-    return ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&ss)->sin6_port
-                                          : ((struct sockaddr_in *)(void *)&ss)->sin_port);
+    return ntohs(u.any.sa_family == AF_INET6 ? u.in6.sin6_port : u.in.sin_port);
 }
 
 /* In Go's words: lower case, as people's log filters expect. */

@@ -564,7 +564,7 @@ struct loop *loop_new(void)
             close(fd);
         return NULL;
     }
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     struct loop *l = xcalloc(1, sizeof *l);
     *l = (struct loop){.base = base, .mail_fd = fd, .timer_armed = INT64_MAX};
     list_init(&l->posts);

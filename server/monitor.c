@@ -143,16 +143,16 @@ void json_age(struct json_out *j, const char *key, int64_t ns)
     long long s = ns > 0 ? ns / NS_PER_S : 0, m = s / 60, h = m / 60, d = h / 24, y = d / 365;
     char text[64];
     if (y)
-        snprintf(text, sizeof text, "%lldy%lldd%lldh%lldm%llds", y, d % 365, h % 24, m % 60,
-                 s % 60);
+        (void)snprintf(text, sizeof text, "%lldy%lldd%lldh%lldm%llds", y, d % 365, h % 24, m % 60,
+                       s % 60);
     else if (d)
-        snprintf(text, sizeof text, "%lldd%lldh%lldm%llds", d, h % 24, m % 60, s % 60);
+        (void)snprintf(text, sizeof text, "%lldd%lldh%lldm%llds", d, h % 24, m % 60, s % 60);
     else if (h)
-        snprintf(text, sizeof text, "%lldh%lldm%llds", h, m % 60, s % 60);
+        (void)snprintf(text, sizeof text, "%lldh%lldm%llds", h, m % 60, s % 60);
     else if (m)
-        snprintf(text, sizeof text, "%lldm%llds", m, s % 60);
+        (void)snprintf(text, sizeof text, "%lldm%llds", m, s % 60);
     else
-        snprintf(text, sizeof text, "%llds", s);
+        (void)snprintf(text, sizeof text, "%llds", s);
     json_cstr(j, key, text);
 }
 
@@ -260,9 +260,9 @@ static bool asset_is_well(struct ask *a, const struct health_args *h, struct ill
     if (!h->account)
         return true;
     if (!acc || !acc->js) {
-        snprintf(text, cap, "JetStream not enabled for account \"%s\"", h->account);
+        (void)snprintf(text, cap, "JetStream not enabled for account \"%s\"", h->account);
         if (!acc)
-            snprintf(text, cap, "JetStream account \"%s\" not found", h->account);
+            (void)snprintf(text, cap, "JetStream account \"%s\" not found", h->account);
         return false;
     }
     if (!h->stream || is_listed(a->srv, h))
@@ -271,12 +271,12 @@ static bool asset_is_well(struct ask *a, const struct health_args *h, struct ill
     ill->consumer = h->consumer;
     ill->type = h->consumer ? "CONSUMER" : "STREAM";
     if (h->consumer)
-        snprintf(text, cap,
-                 "JetStream consumer \"%s\" not found for stream \"%s\" on account \"%s\"",
-                 h->consumer, h->stream, h->account);
+        (void)snprintf(text, cap,
+                       "JetStream consumer \"%s\" not found for stream \"%s\" on account \"%s\"",
+                       h->consumer, h->stream, h->account);
     else
-        snprintf(text, cap, "JetStream stream \"%s\" not found on account \"%s\"", h->stream,
-                 h->account);
+        (void)snprintf(text, cap, "JetStream stream \"%s\" not found on account \"%s\"", h->stream,
+                       h->account);
     return false;
 }
 

@@ -36,19 +36,22 @@ static struct slice keep_text(char **at, struct slice s)
     return slice_of(p, s.n);
 }
 
-static void forget_oldest(struct monitor *m)
+/* The oldest go until `left` are left. */
+static void forget(struct monitor *m, size_t left)
 {
-    struct list *e = list_pop(&m->closed);
-    if (!e)
-        return;
-    m->nclosed--;
-    free(LIST_ENTRY(e, struct closed, link));
+    LIST_EACH_SAFE(e, &m->closed)
+    {
+        if (m->nclosed <= left)
+            return;
+        m->nclosed--;
+        list_unlink(e);
+        free(LIST_ENTRY(e, struct closed, link));
+    }
 }
 
 void monitor_forget_closed(struct monitor *m)
 {
-    while (m->nclosed)
-        forget_oldest(m);
+    forget(m, 0);
 }
 
 void monitor_note_closed(struct monitor *m, const struct client *cl, const char *reason)
@@ -69,8 +72,7 @@ void monitor_note_closed(struct monitor *m, const struct client *cl, const char 
     c->row = (struct row){.v = v, .kind = "Client", .reason = reason, .stop = clock_wall()};
     list_push_back(&m->closed, &c->link);
     m->nclosed++;
-    while (m->nclosed > (size_t)m->srv->opt->max_closed_clients)
-        forget_oldest(m);
+    forget(m, (size_t)m->srv->opt->max_closed_clients);
 }
 
 /* --- rows ---------------------------------------------------------------------------------- */
@@ -112,7 +114,7 @@ static void add_leaf(struct rows *rs, const struct leaf *l)
                                 .last_activity = v.start};
     r->v.net.start = v.start;
     r->v.net.port = v.port;
-    snprintf(r->v.net.ip, sizeof r->v.net.ip, "%s", v.ip);
+    (void)snprintf(r->v.net.ip, sizeof r->v.net.ip, "%s", v.ip);
 }
 
 static void gather(const struct ask *a, struct rows *rs, bool open, bool closed)

@@ -20,7 +20,7 @@ static int64_t resident(void)
     if (f) {
         if (fscanf(f, "%*d %lld", &pages) != 1)
             pages = 0;
-        fclose(f);
+        (void)fclose(f);
     }
     return pages * sysconf(_SC_PAGESIZE);
 }
@@ -37,7 +37,7 @@ static double cpu_percent(struct monitor *m, const struct server *srv)
     int64_t before = m ? m->cpu_ns : 0;
     double percent = m ? m->cpu_percent : 0;
     if (now - since >= NS_PER_S) {
-        percent = (double)((used - before) * 1000 / (now - since)) / 10.0;
+        percent = (double)(used - before) / (double)(now - since) * 100;
         if (m) {
             m->cpu_ns = used;
             m->cpu_at = now;

@@ -123,7 +123,7 @@ static int complain(const char *what, const char *file, char **why)
 {
     FILE *f = fopen(file, "re");
     if (f) {
-        fclose(f);
+        (void)fclose(f);
         *why = xasprintf("error parsing %s: %s: %s", what, file, last_words());
     } else {
         *why = xasprintf("error parsing %s: open %s: %s", what, file, strerror(errno));
@@ -449,7 +449,7 @@ static void explain(struct tls *t, int sys)
                                              : "connection closed";
     if (verdict != X509_V_OK)
         text = X509_verify_cert_error_string(verdict);
-    snprintf(t->error, sizeof t->error, "%s", text);
+    (void)snprintf(t->error, sizeof t->error, "%s", text);
     t->broken = true;
 }
 
@@ -498,7 +498,7 @@ int tls_handshake(struct tls *t)
     }
     int v = verdict_of(t, r);
     if (v == E_CLOSED)
-        snprintf(t->error, sizeof t->error, "connection closed");
+        (void)snprintf(t->error, sizeof t->error, "connection closed");
     return v;
 }
 

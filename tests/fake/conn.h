@@ -19,7 +19,8 @@
 struct loop;
 struct wire;
 
-/* Connections and wires belong to this loop from now on; the fake loop_new() does it. One loop at a time. */
+/* Connections and wires belong to this loop from now on; the fake loop_new() does it. One loop at a
+ * time. */
 void wires_open(struct loop *l);
 
 /* NULL: nobody listens there. */
