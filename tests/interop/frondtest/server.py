@@ -53,7 +53,7 @@ class Server:
     stop_codes = (0,)
 
     def __init__(self, directory, name="server", jetstream=False, domain=None, leaf_listen=False,
-                 remotes=(), reconnect="250ms", monitor=True, config="", flags=(), env=None,
+                 remotes=(), reconnect="250ms", monitor=True, config="", leaf="", flags=(), env=None,
                  binary=None):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -63,6 +63,7 @@ class Server:
         self.leaf_port = free_port() if leaf_listen else None
         self.http_port = free_port() if monitor else None
         self.jetstream, self.remotes, self.reconnect = jetstream, list(remotes), reconnect
+        self.leaf = leaf  # more lines of the leafnodes block
         self.extra, self.flags, self.env = config, list(flags), dict(env or {})
         self.store_dir = self.directory / "store"
         self.config_file = self.directory / f"{name}.conf"
@@ -95,6 +96,7 @@ class Server:
                 lines.append("  remotes: [")
                 lines += [f"    {json.dumps(remote)}" for remote in self.remotes]
                 lines.append("  ]")
+            lines += [f"  {line}" for line in self.leaf.splitlines()]
             lines.append("}")
         return "\n".join(lines) + "\n" + self.extra + "\n"
 
