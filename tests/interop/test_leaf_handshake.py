@@ -350,7 +350,8 @@ def test_a_double_evicts_the_first(make, make_relay, site_kind):
     two = "accounts { A { users: [{user: a, password: a}] }, B { users: [{user: b, password: b}] } }"
     site = make(site_kind, name="site", config=two,
                 remotes=[leaf_remote(link.port, account="A"), leaf_remote(link.port, account="B")])
-    wait_for(lambda: hub.links() == 2, 10, "two links of one site")
+    hub.wait_linked(2)
+    site.wait_linked(2)
     assert sorted(leaf["account"] for leaf in leafs(site)) == ["A", "B"]
     double = make(site_kind, name="double", config="server_name: site\n" + two, reconnect="60s",
                   remotes=[leaf_remote(hub.leaf_port, account="A")], start=False)

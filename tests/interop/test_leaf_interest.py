@@ -300,24 +300,6 @@ def test_queue_members_hear_only_what_names_their_group(make, site_kind):
             assert not [line for line in link.announced() if line.startswith("LMSG")]
 
 
-def test_gateway_replies_pass_unchanged(make, site_kind):
-    """71: what the client sees is its own business; the answer goes to the prefixed reply."""
-    with FakeHub() as hub:
-        site = make("frond", name="site", remotes=[leaf_remote(hub.port)])
-        link = hub.join()
-        link.send("LS+ _GR_.>")
-        with site.raw() as s:
-            s.hello()
-            s.send("SUB svc 1")
-            s.sync()
-            link.announced()
-            link.send("LMSG svc _GR_.abcdef.ghijkl._INBOX.1 1", "?")
-            m = s.message()
-            s.send(f"PUB {m.reply} 1", "!")
-            words, body = link.leaf_message()
-            assert words[1] == "_GR_.abcdef.ghijkl._INBOX.1" and body == b"!"
-
-
 def test_leafz_tells_the_link_on_both_sides(scene, talk):
     """96"""
     h, s = talk
