@@ -150,7 +150,7 @@ def test_a_pull_over_the_link_with_acks(scene):
     s.site.cli("stream", "add", "S1", "--subjects", "s1.>", "--defaults")
     s.site.cli("consumer", "add", "S1", "C1", "--pull", "--defaults", "--ack", "explicit")
     for i in range(3):
-        s.site.cli("pub", f"s1.{i}", f"m{i}")
+        s.site.cli("pub", "--jetstream", f"s1.{i}", f"m{i}")  # returns after the ack
     with s.hub.raw() as h:
         h.hello()
         h.send("SUB my.inbox 1")
@@ -159,7 +159,8 @@ def test_a_pull_over_the_link_with_acks(scene):
         got = [h.message() for _ in range(3)]
         assert [(m.subject, m.payload) for m in got] == [(f"s1.{i}", b"m%d" % i) for i in range(3)]
         assert all(re.fullmatch(r"\$JS\.ACK\.S1\.C1(\.\d+){5}", m.reply) for m in got)
-        assert s.link.saw("up", rb"LMSG my\.inbox \$JS\.ACK\.S1\.C1\.1\.1\.1\.\d+\.2@s1\.0 2\r\nm0\r\n")
+        on_wire = [line.decode() for line in s.link.lines("up") if b"MSG my.inbox" in line]
+        assert re.fullmatch(r"LMSG my\.inbox \$JS\.ACK\.S1\.C1\.1\.1\.1\.\d+\.2@s1\.0 2", on_wire[0]), on_wire
         for m in got:
             h.send(f"PUB {m.reply} 4", "+ACK")
     wait_for(lambda: s.site.cli("consumer", "info", "S1", "C1", "--json").json()["num_ack_pending"] == 0,
