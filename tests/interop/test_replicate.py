@@ -1,0 +1,294 @@
+"""Our own mirrors and sources: a site's stream that copies from the hub, and from streams beside it.
+
+Issue section 8, "we pull from the hub". Where behaviour is the reference's, the genuine server takes the same test.
+"""
+import asyncio
+import json
+import time
+
+import pytest
+
+HUB_API = {"api": "$JS.hub.API", "deliver": ""}
+
+
+class Api:
+    """Requests of the JetStream API over one connection."""
+
+    def __init__(self, nc):
+        self.nc = nc
+
+    async def __call__(self, verb, body=None, ok=True):
+        answer = json.loads((await self.nc.request("$JS.API." + verb, json.dumps(body or {}).encode(), timeout=10)).data)
+        if ok:
+            assert "error" not in answer, answer
+        return answer
+
+    async def create(self, name, **config):
+        return await self("STREAM.CREATE." + name, {"name": name, "storage": "file", **config})
+
+    async def info(self, name):
+        return await self("STREAM.INFO." + name)
+
+    async def count(self, name):
+        return (await self.info(name))["state"]["messages"]
+
+    async def all(self, name):
+        """Every message as (sequence, subject, headers, body), by direct MSG.GET."""
+        state = (await self.info(name))["state"]
+        js, out = self.nc.jetstream(), []
+        for seq in range(state["first_seq"], state["last_seq"] + 1):
+            try:
+                m = await js.get_msg(name, seq)
+            except Exception:
+                continue
+            out.append((m.seq, m.subject, m.headers or {}, m.data))
+        return out
+
+
+async def until(condition, timeout=30, what=""):
+    end = time.monotonic() + timeout
+    while not await condition():
+        assert time.monotonic() < end, f"not in time: {what}"
+        await asyncio.sleep(0.03)
+
+
+async def pour(nc, subject, first, count, window=200):
+    """Publishes bodies first … first + count - 1, so many acks outstanding at a time."""
+    js = nc.jetstream()
+    for at in range(first, first + count, window):
+        await asyncio.gather(*(js.publish(subject, b"%d" % n) for n in range(at, min(at + window, first + count))))
+
+
+def bodies(messages):
+    return [int(m[3]) for m in messages]
+
+
+async def open_both(scene):
+    hub, site = await scene.hub.connect(), await scene.site.connect()
+    return hub, site, Api(hub), Api(site)
+
+
+def test_mirror_keeps_numbers_gaps_and_times(pair, run, site_kind):
+    scene = pair(site_kind)
+
+    async def play():
+        hub, site, at_hub, at_site = await open_both(scene)
+        await at_hub.create("S", subjects=["s.>"], first_seq=100)
+        await pour(hub, "s.a", 0, 50)
+        await at_hub("STREAM.MSG.DELETE.S", {"seq": 110})
+        await at_site.create("M", mirror={"name": "S", "external": HUB_API})
+
+        async def same():
+            return (await at_site.info("M"))["state"]["last_seq"] == 149
+
+        await until(same, what="the mirror has caught up")
+        theirs, ours = await at_hub("STREAM.INFO.S"), await at_site.info("M")
+        for key in ("messages", "first_seq", "last_seq", "first_ts", "last_ts"):
+            assert ours["state"][key] == theirs["state"][key], key
+        assert ours["state"]["num_deleted"] == 1
+        assert ours["mirror"]["name"] == "S" and ours["mirror"]["lag"] == 0
+        assert [m[0] for m in await at_site.all("M")] == [s for s in range(100, 150) if s != 110]
+        await pour(hub, "s.b", 50, 10)
+
+        async def more():
+            return (await at_site.info("M"))["state"]["last_seq"] == 159
+
+        await until(more, what="the mirror follows")
+        await hub.close()
+        await site.close()
+
+    run(play())
+
+
+def test_source_filters_transforms_and_stamps(pair, run, site_kind):
+    scene = pair(site_kind)
+
+    async def play():
+        hub, site, at_hub, at_site = await open_both(scene)
+        await at_hub.create("S", subjects=["s.*.*"])
+        for n in range(30):
+            await hub.jetstream().publish(f"s.{'ab'[n % 2]}.{n}", b"%d" % n, headers={"Nats-Expected-Stream": "S", "X": str(n)})
+        await at_site.create("ONE", sources=[{"name": "S", "external": HUB_API, "filter_subject": "s.a.*", "opt_start_seq": 11}])
+        await at_site.create("TWO", sources=[{"name": "S", "external": HUB_API, "subject_transforms": [
+            {"src": "s.a.*", "dest": "alpha.{{wildcard(1)}}"}, {"src": "s.b.*", "dest": "beta.$1"}]}])
+
+        async def there():
+            return await at_site.count("ONE") == 10 and await at_site.count("TWO") == 30
+
+        await until(there, what="both have what they want")
+        one, two = await at_site.all("ONE"), await at_site.all("TWO")
+        assert bodies(one) == list(range(10, 30, 2))
+        assert {m[1] for m in one} == {f"s.a.{n}" for n in range(10, 30, 2)}
+        assert [m[1] for m in two] == [f"{'alpha' if n % 2 == 0 else 'beta'}.{n}" for n in range(30)]
+        for m in one + two:
+            assert "Nats-Expected-Stream" not in m[2] and m[2]["X"] == m[3].decode()
+        words = one[0][2]["Nats-Stream-Source"].split(" ")
+        assert words[0].startswith("S:") and words[1:5] == ["11", "s.a.*", ">", "s.a.10"] and len(words) == 6
+        info = await at_site.info("ONE")
+        assert info["sources"][0]["name"] == "S" and info["sources"][0]["lag"] == 0
+        await hub.close()
+        await site.close()
+
+    run(play())
+
+
+def test_a_pull_through_kills_and_cuts_is_exact(pair, run):
+    scene = pair("frond")
+    total, seed_cuts = 6000, 6
+
+    async def play():
+        hub, site, at_hub, at_site = await open_both(scene)
+        await at_hub.create("S", subjects=["s.>"])
+        await at_site.create("COPY", sources=[{"name": "S", "external": HUB_API}])
+        await at_site.create("MIRROR", mirror={"name": "S", "external": HUB_API})
+        writer = asyncio.create_task(pour(hub, "s.a", 0, total, window=50))
+        for turn in range(seed_cuts):
+            want = total * (turn + 1) // (seed_cuts + 2)
+
+            async def some():
+                return await at_hub.count("S") >= want
+
+            await until(some, what="the hub goes on")
+            if turn % 2:
+                await site.close()
+                scene.site.kill()
+                scene.site.start()
+                site = await scene.site.connect()
+                at_site = Api(site)
+            else:
+                scene.link.cut_after(1000 * turn + 17, "down")
+        await writer
+
+        async def there():
+            return await at_site.count("COPY") >= total and await at_site.count("MIRROR") >= total
+
+        await until(there, 60, "everything is copied")
+        assert bodies(await at_site.all("COPY")) == list(range(total))
+        assert bodies(await at_site.all("MIRROR")) == list(range(total))
+        await hub.close()
+        await site.close()
+
+    run(play())
+
+
+def test_positions_survive_purge_and_restart(pair, run):
+    scene = pair("frond")
+
+    async def play():
+        hub, site, at_hub, at_site = await open_both(scene)
+        await at_hub.create("S", subjects=["s.>"])
+        await at_site.create("COPY", sources=[{"name": "S", "external": HUB_API}])
+        await pour(hub, "s.a", 0, 100)
+        await until(lambda: has(at_site, "COPY", 100))
+        await at_site("STREAM.PURGE.COPY")
+        await site.close()
+        scene.site.kill()
+        scene.site.start()
+        site = await scene.site.connect()
+        at_site = Api(site)
+        scene.site.wait_linked()
+        await pour(hub, "s.a", 100, 10)
+        await until(lambda: has(at_site, "COPY", 10), what="only the new ones come")
+        assert bodies(await at_site.all("COPY")) == list(range(100, 110))
+        assert (await at_site.info("COPY"))["sources"][0]["seq"] == 110
+        await hub.close()
+        await site.close()
+
+    run(play())
+
+
+async def has(api, name, count):
+    return await api.count(name) == count
+
+
+def test_local_sources_into_a_work_queue_skip_nothing(make, run):
+    site = make("frond", name="site", jetstream=True, domain="site")
+    total = 3000
+
+    async def play():
+        nc = await site.connect()
+        api = Api(nc)
+        for name in "ABC":
+            await api.create(name, subjects=[f"{name.lower()}.>"])
+        await api.create("JOBS", retention="workqueue", subjects=[], sources=[
+            {"name": name, "subject_transforms": [{"src": f"{name.lower()}.>", "dest": f"jobs.{name.lower()}.>"}]}
+            for name in "ABC"])
+        await asyncio.gather(*(pour(nc, f"{name}.x", 0, total, window=100) for name in "abc"))
+        await until(lambda: has(api, "JOBS", 3 * total), 60, "all jobs are there")
+        messages = await api.all("JOBS")
+        for name in "abc":
+            assert [int(m[3]) for m in messages if m[1] == f"jobs.{name}.x"] == list(range(total)), name
+        await nc.close()
+
+    run(play())
+
+
+def test_a_missing_origin_shows_and_is_found_later(pair, run, site_kind):
+    scene = pair(site_kind)
+
+    async def play():
+        hub, site, at_hub, at_site = await open_both(scene)
+        await at_site.create("COPY", sources=[{"name": "LATER", "external": HUB_API}])
+
+        async def complains():
+            source = (await at_site.info("COPY"))["sources"][0]
+            return source.get("error", {}).get("err_code") == 10059
+
+        await until(complains, what="the error shows in stream info")
+        await at_hub.create("LATER", subjects=["later.>"])
+        await pour(hub, "later.a", 0, 5)
+        await until(lambda: has(at_site, "COPY", 5), 40, "it is found")
+        assert "error" not in (await at_site.info("COPY"))["sources"][0]
+        await hub.close()
+        await site.close()
+
+    run(play())
+
+
+def test_sources_may_change_and_come_back(make, run):
+    site = make("frond", name="site", jetstream=True)
+
+    async def play():
+        nc = await site.connect()
+        api = Api(nc)
+        for name in "AB":
+            await api.create(name, subjects=[f"{name.lower()}.>"])
+        await api.create("COPY", sources=[{"name": "A"}])
+        await pour(nc, "a.x", 0, 20)
+        await until(lambda: has(api, "COPY", 20))
+        await api("STREAM.UPDATE.COPY", {"name": "COPY", "storage": "file", "sources": [{"name": "B"}]})
+        await pour(nc, "a.x", 20, 5)
+        await pour(nc, "b.x", 100, 5)
+        await until(lambda: has(api, "COPY", 25))
+        await api("STREAM.UPDATE.COPY", {"name": "COPY", "storage": "file", "sources": [{"name": "A"}, {"name": "B"}]})
+        await until(lambda: has(api, "COPY", 30))
+        assert bodies(await api.all("COPY")) == [*range(20), *range(100, 105), *range(20, 25)]
+        answer = await api("CONSUMER.LIST.A")
+        assert answer["total"] == 0, "the hidden consumers do not show"
+        await nc.close()
+
+    run(play())
+
+
+def test_a_full_destination_loses_and_doubles_nothing(make, run):
+    site = make("frond", name="site", jetstream=True)
+
+    async def play():
+        nc = await site.connect()
+        api = Api(nc)
+        await api.create("A", subjects=["a.>"])
+        full = {"name": "COPY", "storage": "file", "sources": [{"name": "A"}], "max_msgs": 50, "discard": "new"}
+        await api("STREAM.CREATE.COPY", full)
+        await pour(nc, "a.x", 0, 120)
+        await until(lambda: has(api, "COPY", 50))
+
+        async def complains():
+            return "error" in (await api.info("COPY"))["sources"][0]
+
+        await until(complains, what="the reason shows in stream info")
+        await api("STREAM.UPDATE.COPY", {**full, "max_msgs": 1000})
+        await until(lambda: has(api, "COPY", 120), 90, "it goes on when there is room")
+        assert bodies(await api.all("COPY")) == list(range(120))
+        await nc.close()
+
+    run(play())
