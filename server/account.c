@@ -31,7 +31,6 @@ struct accounts *accounts_new(void)
 
 static void account_free(struct account *a)
 {
-    list_unlink(&a->link);
     sublist_free(a->subs);
     buf_release(&a->renamed);
     free(a->subject_watchers);
@@ -43,10 +42,12 @@ static void account_free(struct account *a)
 
 void accounts_free(struct accounts *as)
 {
+    struct list *e;
+
     if (!as)
         return;
-    LIST_EACH_SAFE(it, &as->all)
-    account_free(LIST_ENTRY(it, struct account, link));
+    while ((e = list_pop(&as->all)))
+        account_free(LIST_ENTRY(e, struct account, link));
     free(as);
 }
 

@@ -190,7 +190,7 @@ void client_enter(struct client *cl, enum client_state to, const char *why)
 {
     char who[32];
 
-    snprintf(who, sizeof who, "cid:%llu", (unsigned long long)cl->ep.id);
+    (void)snprintf(who, sizeof who, "cid:%llu", (unsigned long long)cl->ep.id);
     sm_move(rules, &cl->state, (int)to, who, why);
 }
 

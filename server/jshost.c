@@ -286,14 +286,14 @@ static void size_text(int64_t n, char *out, size_t cap)
     int u = 0;
 
     if (n < 0) {
-        snprintf(out, cap, "75%% of what is there");
+        (void)snprintf(out, cap, "75%% of what is there");
         return;
     }
     while (v >= 1024 && u < 6) {
         v /= 1024;
         u++;
     }
-    snprintf(out, cap, "%.2f %cB", v, units[u]);
+    (void)snprintf(out, cap, "%.2f %cB", v, units[u]);
 }
 
 static void banner(const struct server *srv)

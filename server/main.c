@@ -27,9 +27,9 @@ int main(int argc, char **argv)
 
     options_start(argc, argv, &st);
     if (st.out)
-        fputs(st.out, stdout);
+        (void)fputs(st.out, stdout);
     if (st.err)
-        fputs(st.err, stderr);
+        (void)fputs(st.err, stderr);
     if (st.signal)
         st.exit_code = signal_word(st.signal);
     if (st.exit_code >= 0) {

@@ -132,7 +132,7 @@ int process_signals(struct server *srv)
 {
     static const int mine[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
 
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     for (size_t i = 0; i < ARRAY_LEN(mine); i++) {
         int err = loop_on_signal(srv->loop, mine[i], on_signal, srv);
         if (err)
@@ -180,7 +180,8 @@ static void url(struct json_out *j, const char *scheme, const char *ip, uint16_t
 {
     char text[96];
 
-    snprintf(text, sizeof text, strchr(ip, ':') ? "%s://[%s]:%u" : "%s://%s:%u", scheme, ip, port);
+    (void)snprintf(text, sizeof text, strchr(ip, ':') ? "%s://[%s]:%u" : "%s://%s:%u", scheme, ip,
+                   port);
     json_cstr(j, NULL, text);
 }
 

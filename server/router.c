@@ -15,7 +15,7 @@
 
 #include "base/mem.h"
 
-#define SHARE_FROM (16 * 1024) /* bytes of header block + payload */
+#define SHARE_FROM 16384u /* bytes of header block + payload */
 #define FEW        16
 
 static uint32_t throw_dice(struct account *a, uint32_t sides)

@@ -27,8 +27,8 @@ static const struct {
 
 static int complain(const char *fmt, const char *what)
 {
-    fputs("nats-server: ", stderr);
-    fprintf(stderr, "%s%s\n", fmt, what);
+    (void)fputs("nats-server: ", stderr);
+    (void)fprintf(stderr, "%s%s\n", fmt, what);
     return 1;
 }
 
@@ -38,12 +38,12 @@ static bool is_server(const char *pid)
     FILE *f;
     size_t n;
 
-    snprintf(path, sizeof path, "/proc/%s/comm", pid);
+    (void)snprintf(path, sizeof path, "/proc/%s/comm", pid);
     f = fopen(path, "r");
     if (!f)
         return false;
     n = fread(name, 1, sizeof name - 1, f);
-    fclose(f);
+    (void)fclose(f);
     name[n && name[n - 1] == '\n' ? n - 1 : n] = 0;
     return strcmp(name, "nats-server") == 0 || strcmp(name, "frond") == 0;
 }
@@ -84,7 +84,7 @@ static bool read_pid(const char *text, pid_t *out)
     if (!f)
         return false;
     n = fread(content, 1, sizeof content, f);
-    fclose(f);
+    (void)fclose(f);
     if (slice_u64(slice_of(content, n), &pid) < 0)
         return false;
     *out = (pid_t)pid;
@@ -100,8 +100,8 @@ static int deliver(const pid_t *pids, size_t n, int signo, const char *word)
             continue;
         if (n == 1)
             return complain(errno == ESRCH ? "no such process" : strerror(errno), "");
-        fprintf(stderr, "nats-server: signal \"%s\" %ld: %s\n", word, (long)pids[i],
-                strerror(errno));
+        (void)fprintf(stderr, "nats-server: signal \"%s\" %ld: %s\n", word, (long)pids[i],
+                      strerror(errno));
         code = 1;
     }
     return code;
@@ -116,9 +116,9 @@ static int to_running(int signo, const char *word)
         return complain("no nats-server processes running", "");
     if (n == 1)
         return deliver(pids, 1, signo, word);
-    fputs("nats-server: multiple nats-server processes running:\n", stderr);
+    (void)fputs("nats-server: multiple nats-server processes running:\n", stderr);
     for (size_t i = 0; i < n; i++)
-        fprintf(stderr, "%ld\n", (long)pids[i]);
+        (void)fprintf(stderr, "%ld\n", (long)pids[i]);
     return 1;
 }
 
@@ -138,7 +138,7 @@ int signal_word(const char *text)
             signo = words[i].signo;
     word = slice_dup(cmd);
     if (!signo) {
-        fprintf(stderr, "nats-server: unknown signal \"%s\"\n", word);
+        (void)fprintf(stderr, "nats-server: unknown signal \"%s\"\n", word);
         signo = -1;
     }
     if (signo > 0 && n == 0) {
