@@ -13,7 +13,7 @@
 #include "jsapi/publish.h"
 
 #define REPLY_INLINE 88   /* an inbox fits */
-#define POOL_MAX     2048 /* spare tickets kept */
+#define POOL_MAX     4096 /* spare tickets kept */
 
 struct ticket {
     struct ticket *next;   /* in the pool */

@@ -72,12 +72,32 @@ static uint64_t messages(const char *stream)
     return n;
 }
 
+/* Fetches one message and acknowledges it, asking for an answer. */
+static void consume(void)
+{
+    char *text = jsscene_ask(&s, API "CONSUMER.INFO.A.C", "");
+
+    if (strstr(text, "\"error\""))
+        fail_msg("the consumer is gone: %s", text);
+    free(text);
+    (void)jshost_send(&s.host, &s.account, API "CONSUMER.MSG.NEXT.A.C", "_INBOX.fetch", NULL, "1");
+    struct jshost_msg *m = jshost_wait(&s.host, "_INBOX.fetch");
+    assert_non_null(m);
+    char *ack = slice_dup(m->reply);
+    jshost_msg_free(m);
+    (void)jshost_send(&s.host, &s.account, ack, "_INBOX.acked", NULL, "+ACK");
+    fake_turn_run(&s.ft);
+    free(ack);
+}
+
 static void story(struct tally *a, struct tally *b)
 {
     bool has_b = answered(API "STREAM.CREATE.B", "{\"name\":\"B\",\"subjects\":[\"b\"]}");
 
     for (int i = 0; i < ROUNDS; i++) {
         publish("a", a);
+        if (a->good > (unsigned)i + 1)
+            consume();
         if (has_b)
             publish("b", b);
         if (i == ROUNDS / 2)
@@ -95,6 +115,9 @@ static void what_was_acknowledged_is_there(const char *point, int n)
 
     jsscene_open(&s);
     assert_true(answered(API "STREAM.CREATE.A", "{\"name\":\"A\",\"subjects\":[\"a\"]}"));
+    assert_true(answered(API "CONSUMER.CREATE.A.C",
+                         "{\"stream_name\":\"A\",\"config\":{\"durable_name\":\"C\","
+                         "\"ack_policy\":\"explicit\"}}"));
     snprintf(spec, sizeof spec, "%s:%d", point, n);
     fault_set(spec);
     story(&a, &b);
@@ -106,7 +129,9 @@ static void what_was_acknowledged_is_there(const char *point, int n)
     assert_int_equal(in_a, a.good);
     if (in_b != UINT64_MAX)
         assert_int_equal(in_b, b.good);
+    consume();
     jsscene_restart(&s);
+    consume();
     assert_int_equal(messages("A"), in_a);
     assert_int_equal(messages("B"), in_b);
     publish("a", &a);
