@@ -53,7 +53,7 @@ static void list_drop(struct item_list *l, const void *item)
             l->at[i] = l->at[--l->n];
             return;
         }
-    ASSERT(!"the pair is in the index");
+    ASSERT(false && "the pair is in the index");
 }
 
 static struct filter_node *node_new(struct filter_node *parent, struct slice token)

@@ -487,7 +487,7 @@ static bool check_placement(struct stream_config *c, struct js_error *e)
 {
     struct stream_placement *p = c->placement;
 
-    if (p && !p->cluster.n && !p->preferred.n && !p->tags.at)
+    if (p && !p->cluster.n && !p->preferred.n && !p->tags.n)
         c->placement = NULL;
     if (c->placement && p->preferred.n)
         return bad(e, "preferred server not permitted in placement");
