@@ -366,14 +366,11 @@ static bool blocks_portion(struct reclaim *r)
     key_block(&k, s->sid, 0);
     bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
     bool any = on && key_is_block(w.key, s->sid, &first, &part) &&
-               block_peek(w.value, first, &b) == 0 && b.last_seq < s->now.first_seq;
+               block_peek(w.value, first, &b) == 0 && b.last_seq < stream_blocks_floor(s);
     walk_end(&w);
     view_close(r->st->db);
-    if (any) {
+    if (any)
         stream_give_blocks_back(s, true);
-        if (!s->asked_below) /* the index's rows must be written first */
-            any = false;
-    }
     return !any;
 }
 

@@ -20,14 +20,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "storage/append.h"
 #include "storage/reader.h"
 #include "storage/store.h"
 
 enum {
-    FLUSH_DIRTY = 4096, /* dirty entries that ask for a flush */
-    FLUSH_LAG = 65536,  /* messages beyond the watermark that do */
-    CLEAN_MAX = 8192,   /* clean entries kept, of all streams */
-    ROW_BYTES = 120,    /* what a row about costs in a batch */
+    ROW_BYTES = 120, /* what a row about costs in a batch */
     CATCH_APPENDS = 0,
     CATCH_DELETES,
     CATCH_TRIMS,
@@ -333,21 +331,26 @@ bool index_wants_flush(const struct stream *s, int64_t now, bool force)
         return true;
     if (!x->ndirty || x->behind)
         return false;
-    return force || x->ndirty >= FLUSH_DIRTY || s->now.last_seq - x->w_last > FLUSH_LAG ||
-           s->now.first_seq - x->w_first > FLUSH_LAG || now - x->dirty_since > FLUSH_AGE;
+    const struct laziness *lazy = &s->st->lazy_at;
+    return force || x->ndirty >= lazy->flush_dirty ||
+           s->now.last_seq - x->w_last > lazy->flush_lag ||
+           s->now.first_seq - x->w_first > lazy->flush_lag || now - x->dirty_since > FLUSH_AGE;
 }
 
 static void write_row(struct stream *s, struct subject *e, struct batch *b)
 {
     struct key k;
     key_subject(&k, s->sid, subject_text(e));
-    e->written = b->n;
     if (!e->count) {
-        if (e->in_file)
+        if (e->in_file) {
             change_del(b, DB_SUBJECTS, &k);
-        forget(e);
+            e->written = b->n;
+            e->in_file = false;
+        }
+        cleaned(e); /* stays until the file says the same */
         return;
     }
+    e->written = b->n;
     struct subject_row row = {.first = e->first,
                               .last = e->last,
                               .count = e->count,
@@ -382,6 +385,7 @@ static void generation_end(struct stream *s)
     x->w_last = x->gen_last;
     list_splice(&x->dirty, &x->next);
     x->dirty_since = clock_mono();
+    s->freed += BLOCK_SIZE; /* blocks may have waited for this */
     pin_clear(&x->pin);
     if (x->ndirty)
         pin_set(&s->st->pins, &x->pin, x->gen_batch, s->st->journal_at);
@@ -408,7 +412,7 @@ bool index_flush(struct stream *s, size_t most)
 void index_evict(struct store *st)
 {
     unsigned looks = 256;
-    while (st->clean_subjects > CLEAN_MAX && looks-- && !list_empty(&st->clean)) {
+    while (st->clean_subjects > st->lazy_at.clean_max && looks-- && !list_empty(&st->clean)) {
         struct subject *e = LIST_ENTRY(st->clean.next, struct subject, link);
         bool kept = e->stream->memory || e->last > e->stream->shown.last_seq ||
                     e->written > st->durable_batch;
@@ -543,4 +547,5 @@ void index_ready(struct stream *s)
 {
     while (!index_catch_up(s, UINT32_MAX))
         ;
+    append_unpark(s);
 }

@@ -89,7 +89,7 @@ void index_evict(struct store *st);
 
 /* Applies what came after the watermark, some thousand steps; true when it is done. */
 bool index_catch_up(struct stream *s, uint32_t steps);
-/* All of it, now. */
+/* All of it, now; appends that waited for it go first. */
 void index_ready(struct stream *s);
 
 #endif

@@ -136,16 +136,27 @@ uint64_t limits_last_matching(struct stream *s, struct slice pattern)
 
 /* --- after an append ------------------------------------------------------------------------- */
 
+static void roll_up(struct stream *s, const struct record_in *rec, uint64_t seq)
+{
+    stream_trim(s);
+    if (rec->flags & REC_ROLLUP_ALL && rec->flags & REC_SKIP) {
+        const struct purge_spec but_one = {.keep = 1}; /* there is no message of our own to keep */
+        chore_purge(s, &but_one, NULL, NULL);
+        return;
+    }
+    if (rec->flags & REC_ROLLUP_ALL) {
+        stream_clear_below(s, seq, rec->subject);
+        return;
+    }
+    struct subject *e = index_get(s, rec->subject, false);
+    if (e && e->count > 1 && !limits_subject(s, e, 1))
+        chore_subject(s, rec->subject, 1);
+}
+
+/* In the reference's order: the subject's limit, the stream's, the roll-up. */
 void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t seq)
 {
     uint64_t most = s->spec.max_msgs_per_subject > 0 ? (uint64_t)s->spec.max_msgs_per_subject : 0;
-    if (rec->flags & REC_ROLLUP_ALL)
-        stream_clear_below(s, seq, rec->subject);
-    else if (rec->flags & REC_ROLLUP_SUBJECT) {
-        struct subject *e = index_get(s, rec->subject, false);
-        if (e && e->count > 1 && !limits_subject(s, e, 1))
-            chore_subject(s, rec->subject, 1);
-    }
     if (most && !(rec->flags & REC_SKIP)) {
         struct subject *e = index_get(s, rec->subject, false);
         if (e && e->count > most && !limits_subject(s, e, most))
@@ -153,6 +164,8 @@ void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t
         if (over(s))
             stream_trim(s);
     }
+    if (rec->flags & (REC_ROLLUP_ALL | REC_ROLLUP_SUBJECT))
+        roll_up(s, rec, seq);
     if (s->spec.max_age_ns > 0 && !turn_timer_is_set(&s->expiry))
         turn_set(s->st->turn, &s->expiry, clock_mono() + s->spec.max_age_ns);
 }

@@ -106,8 +106,35 @@ static int look_before(const char *dir, char **why)
     return 0;
 }
 
-/* LMDB does not check that the file is as long as its meta page says; touching what is not there is
- * SIGBUS. */
+/* How many of the pages from `first` on are in the list of free pages (LMDB's table 0: an array of
+ * numbers behind its length). */
+static int count_free(MDB_env *env, uint64_t first, uint64_t *count)
+{
+    MDB_txn *t;
+    MDB_cursor *c;
+    MDB_val k, v;
+    *count = 0;
+    int rc = mdb_txn_begin(env, NULL, MDB_RDONLY, &t);
+    if (rc)
+        return rc;
+    rc = mdb_cursor_open(t, 0, &c);
+    if (!rc) {
+        while ((rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) == 0) {
+            const size_t *ids = v.mv_data;
+            for (size_t i = 1; i <= ids[0] && (i + 1) * sizeof *ids <= v.mv_size; i++)
+                *count += ids[i] >= first;
+        }
+        mdb_cursor_close(c);
+    }
+    mdb_txn_abort(t);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* LMDB does not check that the file is as long as its meta page says, and touching what is not
+ * there is SIGBUS. A sound file may be shorter, because pages taken and freed within one
+ * transaction are never written: then all that is missing is in the list of free pages. The file is
+ * made longer to look (a hole, nothing is written), and cut back when it turns out that something
+ * is missing. */
 static int look_after(MDB_env *env, const char *dir, char **why)
 {
     MDB_envinfo info;
@@ -119,9 +146,15 @@ static int look_after(MDB_env *env, const char *dir, char **why)
         return complain(why, E_SYS, dir, "can't be examined");
     if (stat_main.ms_psize != 4096 || mdb_env_get_maxkeysize(env) != KEY_MAX)
         return complain(why, E_VERSION, dir, "has another page or key size");
-    if ((uint64_t)sb.st_size < (info.me_last_pgno + 1) * (uint64_t)stat_main.ms_psize)
-        return complain(why, E_CORRUPT, dir, "was cut off; run frond --check on a copy");
-    return 0;
+    uint64_t pages = info.me_last_pgno + 1, here = (uint64_t)sb.st_size / 4096, free_ones;
+    if (here >= pages)
+        return 0;
+    if (ftruncate(fd, (off_t)(pages * 4096)) == 0 && count_free(env, here, &free_ones) == 0 &&
+        free_ones == pages - here)
+        return 0;
+    if (ftruncate(fd, sb.st_size) != 0)
+        log_warn("%s/data.mdb: its length could not be put back", dir);
+    return complain(why, E_CORRUPT, dir, "was cut off; run frond --check on a copy");
 }
 
 static int open_tables(struct db *db, bool create)

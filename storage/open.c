@@ -255,6 +255,11 @@ static struct store *store_new(const struct store_config *cfg, const struct stor
     st->host = *host;
     st->turn = host->turn;
     st->lock_fd = -1;
+    st->lazy_at = (struct laziness){.journal_max = 4 << 20,
+                                    .flush_dirty = 4096,
+                                    .flush_lag = 65536,
+                                    .clean_max = 8192,
+                                    .rows_bytes = 256 * 1024};
     st->pool = pool_new();
     st->gather = batch_new(1);
     st->mem = batch_new(1);

@@ -57,18 +57,21 @@ void stream_report_damage(struct stream *s, uint64_t seq)
 }
 
 /* A block whose later parts have keys of their own is put together in r->whole. */
-static bool join_parts(struct reader *r, struct walk *w, uint64_t first)
+static void join_parts(struct reader *r, uint64_t first, struct slice head)
 {
-    buf_clear(&r->whole);
-    buf_add_slice(&r->whole, w->value);
+    struct walk w;
+    struct key k;
     unsigned want = 1, part;
     uint64_t of;
-    while (walk_next(w) && key_is_block(w->key, r->s->sid, &of, &part) && of == first &&
-           part == want) {
-        buf_add_slice(&r->whole, w->value);
-        want++;
+    buf_clear(&r->whole);
+    buf_add_slice(&r->whole, head);
+    key_block_part(&k, r->s->sid, first, 1);
+    bool on = walk_seek(&w, r->view, DB_BLOCKS, key_slice(&k));
+    while (on && key_is_block(w.key, r->s->sid, &of, &part) && of == first && part == want++) {
+        buf_add_slice(&r->whole, w.value);
+        on = walk_next(&w);
     }
-    return r->whole.len > 0;
+    walk_end(&w);
 }
 
 /* Takes the block w stands on. False: it is damaged. */
@@ -77,9 +80,11 @@ static bool use_block(struct reader *r, struct walk *w, uint64_t first)
     struct block peek;
     struct slice v = w->value;
     bool parts = block_peek(v, first, &peek) == 0 && (peek.flags & BLOCK_PARTS);
-    if (parts && join_parts(r, w, first))
-        v = buf_slice(&r->whole);
     pass(r);
+    if (parts) {
+        join_parts(r, first, v);
+        v = buf_slice(&r->whole);
+    }
     r->have = block_read(v, r->s->sid, first, &r->cur) == 0;
     r->in_file = !parts;
     if (!r->have && !(parts && holes_test(&r->s->holes, first))) /* erased ones are not damaged */
@@ -172,15 +177,8 @@ static bool seek_back(struct reader *r, uint64_t seq)
     uint64_t first;
     key_block(&k, r->s->sid, seq);
     bool on = walk_seek_back(&w, r->view, DB_BLOCKS, key_slice(&k)), found = false;
-    while (block_before(&w, r->s->sid, on, &first)) {
-        struct key here;
-        key_block(&here, r->s->sid, first);
+    while (!found && block_before(&w, r->s->sid, on, &first)) {
         found = use_block(r, &w, first);
-        if (found)
-            break;
-        walk_end(&w); /* its parts may have moved the walk */
-        if (!walk_seek(&w, r->view, DB_BLOCKS, key_slice(&here)))
-            break;
         on = walk_prev(&w);
     }
     walk_end(&w);

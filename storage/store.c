@@ -83,6 +83,7 @@ static void flush_holes(struct stream *s, size_t *room)
 {
     struct batch *b = stream_batch(s);
     struct holes *h = &s->holes;
+    stream_load_holes(s); /* a row is written whole */
     if (!s->holes_flush) {
         s->holes_flush = b->n;
         s->holes_pos = 0;
@@ -126,9 +127,8 @@ static void force(struct pin *p, size_t *room)
         return;
     case PIN_INDEX: {
         struct stream *s = p->owner;
-        if (s->index.behind)
-            index_ready(s);
-        (void)index_flush(s, *room);
+        if (!s->index.behind) /* else its catching up is under way */
+            (void)index_flush(s, *room);
         *room = 0;
         return;
     }
@@ -142,10 +142,10 @@ static void force(struct pin *p, size_t *room)
 static void force_pins(struct store *st)
 {
     struct pin *p = pins_first(&st->pins);
-    if (!p || st->journal_at - p->at < JOURNAL_MAX)
+    if (!p || st->journal_at - p->at < st->lazy_at.journal_max)
         return;
-    size_t room = LAZY_BYTES;
-    uint64_t half = st->journal_at - JOURNAL_MAX / 2;
+    size_t room = st->lazy_at.rows_bytes;
+    uint64_t half = st->journal_at - st->lazy_at.journal_max / 2;
     st->trim = true;
     while (p && p->at < half && room) {
         uint64_t was = p->batch;
@@ -168,7 +168,7 @@ static void flush_rows(struct store *st, struct stream *s, int64_t now, size_t *
 
 static void lazy_rows(struct store *st, struct batch *b)
 {
-    size_t room = LAZY_BYTES;
+    size_t room = st->lazy_at.rows_bytes;
     int64_t now = clock_mono();
     bool all = st->flush_more;
     st->flush_more = false;

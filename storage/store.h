@@ -31,6 +31,15 @@ enum {
     BLOCKS_A_COMMIT = 256    /* blocks deleted with one commit */
 };
 
+/* When lazy things are written. Fields, so that a test can make everything happen early. */
+struct laziness {
+    uint64_t journal_max; /* beyond it, old pins are asked to write themselves down */
+    size_t flush_dirty;   /* dirty subjects of a stream that ask for a flush */
+    uint64_t flush_lag;   /* messages beyond the index's watermark that do */
+    size_t clean_max;     /* clean subjects kept, of all streams */
+    size_t rows_bytes;    /* rows written with one commit */
+};
+
 /* Bytes as accounted, of one account. */
 struct usage {
     struct slice account; /* owned */
@@ -66,7 +75,8 @@ struct store {
     struct pins pins;
     uint64_t journal_at; /* bytes of values written so far, this process and what it found */
     uint64_t trimmed;    /* batches below were told to go */
-    bool trim;           /* something was stored: this batch may trim */
+    struct laziness lazy_at;
+    bool trim; /* something was stored: this batch may trim */
     /* lazy state */
     struct list clean; /* subjects in memory that could be given up, oldest first */
     size_t clean_subjects;

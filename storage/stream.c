@@ -359,7 +359,7 @@ static void counted_out(struct stream *s, uint64_t bytes)
 }
 
 /* The number leaves: by moving the head, or as a hole. */
-static void number_out(struct stream *s, uint64_t seq, struct slice subject)
+static void number_out(struct stream *s, uint64_t seq, struct slice subject, bool head)
 {
     struct batch *b = stream_batch(s);
     bool looked = !list_empty(&s->jobs);
@@ -367,7 +367,7 @@ static void number_out(struct stream *s, uint64_t seq, struct slice subject)
     bool news = looked || (s->watch && s->watch->want_removed_subjects);
     struct removed *r = NULL;
     note_live(s, seq);
-    if (seq == s->now.first_seq) {
+    if (head) {
         s->now.first_seq = seq + 1;
         s->first_ts_stale = true;
         struct removed *last = b->nremoved ? &b->removed[b->nremoved - 1] : NULL;
@@ -386,27 +386,33 @@ static void number_out(struct stream *s, uint64_t seq, struct slice subject)
     r->hole = true;
 }
 
+static void drop(struct stream *s, uint64_t seq, const struct record *r, bool head)
+{
+    counted_out(s, r ? stream_account(s, r) : 0);
+    struct slice subject = r ? r->subject : (struct slice){0};
+    if (!s->memory && !head)
+        op_delete(stream_batch(s), s->sid, seq, subject);
+    if (r)
+        index_remove(s, subject, seq);
+    number_out(s, seq, subject, head);
+    if (seq <= s->now.first_seq)
+        stream_settle_first(s);
+}
+
 void stream_drop(struct stream *s, uint64_t seq, const struct record *r)
 {
-    bool head = seq == s->now.first_seq;
-    counted_out(s, stream_account(s, r));
-    if (!s->memory && !head)
-        op_delete(stream_batch(s), s->sid, seq, r->subject);
-    index_remove(s, r->subject, seq);
-    number_out(s, seq, r->subject);
-    if (head)
-        stream_settle_first(s);
+    drop(s, seq, r, seq == s->now.first_seq);
+}
+
+void stream_drop_marked(struct stream *s, uint64_t seq, const struct record *r)
+{
+    drop(s, seq, r, false);
+    s->first_ts_stale = true;
 }
 
 void stream_drop_lost(struct stream *s, uint64_t seq)
 {
-    bool head = seq == s->now.first_seq;
-    counted_out(s, 0);
-    if (!s->memory && !head)
-        op_delete(stream_batch(s), s->sid, seq, (struct slice){0});
-    number_out(s, seq, (struct slice){0});
-    if (head)
-        stream_settle_first(s);
+    drop(s, seq, NULL, seq == s->now.first_seq);
 }
 
 void stream_settle_first(struct stream *s)
@@ -474,6 +480,13 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
             stream_chunk(s, i)->live = 0;
 }
 
+uint64_t stream_blocks_floor(const struct stream *s)
+{
+    const struct index *x = &s->index;
+    uint64_t rows = x->w_first > s->now.purge_floor ? x->w_first : s->now.purge_floor;
+    return rows < s->now.first_seq ? rows : s->now.first_seq;
+}
+
 void stream_give_blocks_back(struct stream *s, bool all)
 {
     if (s->memory) {
@@ -483,11 +496,7 @@ void stream_give_blocks_back(struct stream *s, bool all)
     }
     if (!all && s->freed < BLOCK_SIZE)
         return;
-    uint64_t below = s->now.first_seq;
-    const struct index *x = &s->index;
-    uint64_t rows = x->w_first > s->now.purge_floor ? x->w_first : s->now.purge_floor;
-    if (rows < below) /* the catch-up after a crash still wants them */
-        below = rows;
+    uint64_t below = stream_blocks_floor(s);
     if (below <= s->asked_below)
         return;
     s->freed = 0;

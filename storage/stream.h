@@ -119,6 +119,9 @@ void stream_skip_numbers(struct stream *s, uint64_t first, uint64_t last);
 struct reader;
 /* Removes one live record (already read); seq may be anywhere. */
 void stream_drop(struct stream *s, uint64_t seq, const struct record *r);
+/* The same for a record whose bytes will be erased: its number becomes a hole even at the head,
+ * because nobody can ask the record for its subject later. */
+void stream_drop_marked(struct stream *s, uint64_t seq, const struct record *r);
 /* The live record seq can't be read any more: removes its number. */
 void stream_drop_lost(struct stream *s, uint64_t seq);
 /* Enforces max_msgs and max_bytes. */
@@ -129,6 +132,8 @@ void stream_clear(struct stream *s, uint64_t next);
 void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject);
 /* After removals: now.first is the first live one again, and first_ts its time. */
 void stream_settle_first(struct stream *s);
+/* Blocks that end below this number may go: the index has all effects of what was trimmed. */
+uint64_t stream_blocks_floor(const struct stream *s);
 /* Asks for the blocks below the head to be deleted when that is worth it. */
 void stream_give_blocks_back(struct stream *s, bool all);
 /* Reads the newest record's id when it isn't known. */

@@ -348,10 +348,12 @@ static void remove_one(struct stream *s, struct reader *r, uint64_t seq, bool se
     struct record rec;
     if (!stream_live_now(s, seq))
         return;
-    if (reader_get(r, seq, false, &rec) == 0)
-        stream_drop(s, seq, &rec);
-    else
+    if (reader_get(r, seq, false, &rec))
         stream_drop_lost(s, seq);
+    else if (secure)
+        stream_drop_marked(s, seq, &rec);
+    else
+        stream_drop(s, seq, &rec);
     if (secure)
         erase(s, seq);
 }
@@ -366,6 +368,7 @@ int store_remove(struct stream *s, const uint64_t *seqs, size_t n, bool secure, 
         return E_CLOSED;
     if (s->index.behind)
         index_ready(s);
+    stream_trim(s); /* what a limit has claimed already is not for others to make room for */
     struct reader r;
     reader_init(&r, s);
     for (size_t i = 0; i < n; i++)
