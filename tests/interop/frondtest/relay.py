@@ -33,10 +33,13 @@ class _Pair:
 
 
 class Relay:
-    def __init__(self, target_port, target_host="127.0.0.1", port=None, record_max=64 << 20):
+    def __init__(self, target_port, target_host="127.0.0.1", port=None, record_max=64 << 20,
+                 buffer=None):
+        """buffer: about so many bytes fit into our receive buffers; a thin link has no megabytes."""
         self.target = (target_host, target_port)
         self.port = port or free_port()
         self.record_max = record_max
+        self.buffer = buffer
         self.record = []  # (time, connection number, direction, bytes)
         self.recorded = 0
         self.count = {UP: 0, DOWN: 0}  # bytes forwarded
@@ -160,6 +163,8 @@ class Relay:
         self._moving.set()
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
         listener.bind(("127.0.0.1", self.port))
         listener.listen(128)
         listener.setblocking(False)
@@ -193,6 +198,8 @@ class Relay:
         for sock in (near, far):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.buffer:
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
         try:
             await self._loop.sock_connect(far, self.target)
         except OSError:
