@@ -61,7 +61,13 @@ void jsapi_drop(struct jsapi_account *a);
  * closed. */
 enum jsapi_published js_say(struct jsapi_account *a, struct slice subject, struct slice reply,
                             struct slice hdr, struct slice payload);
-/* The same later in this turn; everything is copied. */
+/* The same for what a consumer says (messages, heartbeats, flow control, statuses alike): on a link
+ * it waits behind live traffic, in order. */
+enum jsapi_published js_say_backlog(struct jsapi_account *a, struct slice subject,
+                                    struct slice reply, struct slice hdr, struct slice payload);
+/* Both later in this turn; everything is copied. */
+void js_post_backlog(struct jsapi_account *a, struct slice subject, struct slice reply,
+                     struct slice hdr, struct slice payload);
 void js_post(struct jsapi_account *a, struct slice subject, struct slice reply, struct slice hdr,
              struct slice payload);
 

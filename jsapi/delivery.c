@@ -173,7 +173,8 @@ static int deliver(void *arg, const struct record_out *m)
     struct js_consumer *c = r->c;
     char reply[700];
     struct ack_ref ref = {.deliveries = 1, .sseq = m->seq, .ts = m->ts};
-    struct msg_view v = {.subject = m->subject, .hdr = m->hdr, .payload = m->payload};
+    struct msg_view v = {
+        .subject = m->subject, .hdr = m->hdr, .payload = m->payload, .backlog = true};
     if (r->again)
         ref.deliveries = pending_find(&c->pend, m->seq)->deliveries + 1u;
     ref.cseq = c->pend.delivered.consumer + 1;

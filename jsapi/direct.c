@@ -72,9 +72,12 @@ static void reader_end(struct reader *r)
     reader_free(r);
 }
 
+/* One answer is live traffic; a batch is a backlog, and rests where that is asked for. */
 static void say(struct reader *r, struct slice hdr, struct slice payload)
 {
-    switch (js_say(r->s->acc, r->reply, (struct slice){0}, hdr, payload)) {
+    bool several = r->q.batch > 0 || r->q.multi_last.n > 0;
+    switch (
+        (several ? js_say_backlog : js_say)(r->s->acc, r->reply, (struct slice){0}, hdr, payload)) {
     case PUBLISHED:
         return;
     case PUBLISHED_REST:

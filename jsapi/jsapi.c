@@ -62,35 +62,60 @@ void jsapi_drop(struct jsapi_account *a)
 struct js_parcel { /* what js_post() will say */
     struct list link;
     struct msg *msg;
+    bool backlog;
 };
+
+static enum jsapi_published say(struct jsapi_account *a, struct msg_view *v)
+{
+    if (a->closed)
+        return PUBLISHED_NOBODY;
+    enum jsapi_published r = a->js->host.publish(a->js->host.arg, a->account, v);
+    msg_view_done(v);
+    return r;
+}
 
 enum jsapi_published js_say(struct jsapi_account *a, struct slice subject, struct slice reply,
                             struct slice hdr, struct slice payload)
 {
     struct msg_view v = {.subject = subject, .reply = reply, .hdr = hdr, .payload = payload};
-
-    if (a->closed)
-        return PUBLISHED_NOBODY;
-    enum jsapi_published r = a->js->host.publish(a->js->host.arg, a->account, &v);
-    msg_view_done(&v);
-    return r;
+    return say(a, &v);
 }
 
-void js_post(struct jsapi_account *a, struct slice subject, struct slice reply, struct slice hdr,
-             struct slice payload)
+enum jsapi_published js_say_backlog(struct jsapi_account *a, struct slice subject,
+                                    struct slice reply, struct slice hdr, struct slice payload)
 {
-    struct msg_view v = {.subject = subject, .reply = reply, .hdr = hdr, .payload = payload};
+    struct msg_view v = {
+        .subject = subject, .reply = reply, .hdr = hdr, .payload = payload, .backlog = true};
+    return say(a, &v);
+}
 
+static void post(struct jsapi_account *a, const struct msg_view *v)
+{
     if (a->closed)
         return;
     struct js_parcel *p = xmalloc(sizeof *p);
-    p->msg = msg_new(&v);
+    p->backlog = v->backlog;
+    p->msg = msg_new(v);
     if (!p->msg) {
         free(p);
         return;
     }
     list_push_back(&a->outbox, &p->link);
     turn_post_now(a->js->host.turn, &a->run_outbox);
+}
+
+void js_post(struct jsapi_account *a, struct slice subject, struct slice reply, struct slice hdr,
+             struct slice payload)
+{
+    post(a, &(struct msg_view){.subject = subject, .reply = reply, .hdr = hdr, .payload = payload});
+}
+
+void js_post_backlog(struct jsapi_account *a, struct slice subject, struct slice reply,
+                     struct slice hdr, struct slice payload)
+{
+    post(a,
+         &(struct msg_view){
+             .subject = subject, .reply = reply, .hdr = hdr, .payload = payload, .backlog = true});
 }
 
 /* What is said may make more to be said. */
@@ -104,7 +129,9 @@ static void say_all(struct jsapi_account *a)
         {
             struct js_parcel *p = LIST_ENTRY(e, struct js_parcel, link);
             struct msg_view v = msg_view_of(p->msg);
-            (void)js_say(a, v.subject, v.reply, v.hdr, v.payload);
+            v.backlog = p->backlog;
+            v.shared = NULL; /* the reference is the parcel's */
+            (void)say(a, &v);
             msg_unref(p->msg);
             free(p);
         }

@@ -27,7 +27,8 @@ static void say_status(struct js_consumer *c, struct slice to, const char *fmt, 
     int n = vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
     if (n > 0 && (size_t)n < sizeof line)
-        js_post(c->acc, to, (struct slice){0}, slice_of(line, (size_t)n), (struct slice){0});
+        js_post_backlog(c->acc, to, (struct slice){0}, slice_of(line, (size_t)n),
+                        (struct slice){0});
 }
 
 static void refuse(struct js_consumer *c, struct slice to, const char *status)

@@ -54,7 +54,7 @@ void push_heartbeat(struct js_consumer *c, struct slice to, uint64_t last_consum
         len += (size_t)n;
     }
     memcpy(line + len, "\r\n", 2);
-    js_say(c->acc, to, (struct slice){0}, slice_of(line, len + 2), (struct slice){0});
+    js_say_backlog(c->acc, to, (struct slice){0}, slice_of(line, len + 2), (struct slice){0});
 }
 
 void push_nudge(struct js_consumer *c, int64_t now)
@@ -75,8 +75,8 @@ static void fc_ask(struct js_consumer *c)
     char room[560];
     uid_short(c->fc_reply, 4);
     c->fc_asked = c->fc_bytes;
-    js_say(c->acc, c->cfg->deliver_subject, fc_subject(c, room, sizeof room),
-           SLICE("NATS/1.0 100 FlowControl Request\r\n\r\n"), (struct slice){0});
+    js_say_backlog(c->acc, c->cfg->deliver_subject, fc_subject(c, room, sizeof room),
+                   SLICE("NATS/1.0 100 FlowControl Request\r\n\r\n"), (struct slice){0});
 }
 
 static bool ack_window_full(const struct js_consumer *c)
