@@ -21,7 +21,8 @@ struct ack_ref {
 size_t ack_write(char *to, const struct ack_ref *ref);
 /* Decimal, without anything around it; room for 20. Returns the length. */
 size_t put_u64(char *to, uint64_t v);
-/* What stands behind the prefix. What is no number reads as UINT64_MAX. */
+/* What stands behind the prefix, as far as an ack needs it: deliveries and sequences. What is no
+ * number reads as UINT64_MAX. */
 void ack_read(struct slice rest, struct ack_ref *ref);
 
 /* The hear function of a consumer's ack subjects (arg: the consumer). */

@@ -74,8 +74,8 @@ struct js_consumer {
         count_as_of; /* durable number when the count began: newer ones are counted as they come */
     uint64_t count_since; /* these */
     struct store_job *counting;
-    struct list
-        waiters; /* struct consumer_waiter: requests that need the count, or the end of MAKING */
+    struct request **waiters; /* owned; those that need the count, or the end of MAKING */
+    size_t n_waiters, waiters_cap;
 
     /* last per subject: the newest of each subject at creation, delivered first */
     uint64_t *latest; /* owned; the top bit marks those that left the stream */
@@ -103,11 +103,6 @@ struct js_consumer {
     int64_t active_at;                  /* inactivity counts from here */
     int64_t delivered_wall, acked_wall; /* last_active of info; 0: never */
     struct turn_timer timer;            /* the earliest of all deadlines */
-};
-
-struct consumer_waiter {
-    struct list link;
-    struct request *r;
 };
 
 struct consumers {
@@ -203,6 +198,7 @@ void consumer_count_cancel(struct js_consumer *c);
 /* r runs again when the consumer is made and counted, or gone. */
 void consumer_wait(struct js_consumer *c, struct request *r);
 void consumer_wake_waiters(struct js_consumer *c);
+void consumer_drop_waiters(struct js_consumer *c); /* at shutdown: nobody is left to answer */
 /* News: a message it wants was stored, or one of the stream went away. */
 void consumer_saw_stored(struct js_consumer *c, uint64_t seq);
 void consumer_saw_removed(struct js_consumer *c, uint64_t seq);

@@ -9,7 +9,7 @@
 #include "base/subject.h"
 
 #define DESCRIPTION_MAX     4096
-#define METADATA_MAX        (128 * 1024)
+#define METADATA_MAX        131072
 #define ACK_WAIT_DEFAULT    (30 * NS_PER_S)
 #define MAX_ACK_DEFAULT     1000
 #define MAX_WAIT_DEFAULT    512

@@ -28,23 +28,37 @@
 
 void consumer_wait(struct js_consumer *c, struct request *r)
 {
-    struct consumer_waiter *w = xmalloc(sizeof *w);
-    w->r = r;
-    list_init(&w->link);
-    list_push_back(&c->waiters, &w->link);
+    if (c->n_waiters == c->waiters_cap) {
+        c->waiters_cap = c->waiters_cap ? c->waiters_cap * 2 : 4;
+        c->waiters = xrealloc(c->waiters, c->waiters_cap * sizeof(struct request *));
+    }
+    c->waiters[c->n_waiters++] = r;
+}
+
+static void each_waiter(struct js_consumer *c, void (*fn)(struct request *r))
+{
+    struct request **all = c->waiters;
+    size_t n = c->n_waiters;
+    c->waiters = NULL; /* fn may wait again */
+    c->n_waiters = c->waiters_cap = 0;
+    for (size_t i = 0; i < n; i++)
+        fn(all[i]);
+    free(all);
+}
+
+static void run_again(struct request *r)
+{
+    r->verb->fn(r);
 }
 
 void consumer_wake_waiters(struct js_consumer *c)
 {
-    struct list all;
-    list_init(&all);
-    list_splice(&all, &c->waiters);
-    for (struct list *e; (e = list_pop(&all));) {
-        struct consumer_waiter *w = LIST_ENTRY(e, struct consumer_waiter, link);
-        struct request *r = w->r;
-        free(w);
-        r->verb->fn(r);
-    }
+    each_waiter(c, run_again);
+}
+
+void consumer_drop_waiters(struct js_consumer *c)
+{
+    each_waiter(c, api_drop);
 }
 
 void consumer_count_cancel(struct js_consumer *c)

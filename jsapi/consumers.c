@@ -299,7 +299,7 @@ void consumers_removed_range(struct consumers *cs, uint64_t first, uint64_t last
         struct js_consumer *c = cs->at[i];
         if (c->filtered && last > c->pend.delivered.stream && (c->counted || c->counting)) {
             consumer_recount(c); /* subjects unknown: count again when somebody wants to know */
-            if (c->state == CONSUMER_MAKING || !list_empty(&c->waiters))
+            if (c->state == CONSUMER_MAKING || c->n_waiters)
                 consumer_counted(c, NULL);
         }
     }

@@ -345,12 +345,14 @@ static void visit(struct js_consumer *c, struct buf *head)
     r.left = consumer_num_pending(c);
     bool more = pending_expire(&c->pend, r.now, SLICE_MSGS, ack_gave_up, c);
     bool on = redeliver(&r);
-    if (on && !window_open(c))
-        on = false; /* an ack makes it ready */
-    else if (on && deliver_latest(&r))
-        deliver_new(&r);
-    else if (r.stop == STOP_NOT)
+    if (on && window_open(c)) { /* else an ack makes it ready */
+        if (deliver_latest(&r))
+            deliver_new(&r);
+        else if (r.stop == STOP_NOT)
+            consumer_ready(c);
+    } else if (!on && r.stop == STOP_NOT) {
         consumer_ready(c);
+    }
     if (more)
         consumer_ready(c);
     after_slice(&r);

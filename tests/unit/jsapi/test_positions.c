@@ -1,0 +1,344 @@
+/* tests/unit/jsapi/test_positions.c -- where a consumer starts, how much is left, what a copy
+ * elsewhere and a restart do to it SPDX-License-Identifier: Apache-2.0 */
+#include "consumer_site.h"
+
+/* --- where to start, how much is left
+ * ---------------------------------------------------------------------------------- */
+
+static uint64_t first_of(struct site *s, const char *members)
+{
+    struct got g;
+    make_consumer(s, "C", members);
+    pull(s, "C", "_INBOX.p", "{\"batch\":1,\"expires\":1000000000}");
+    bool any = take(s, "_INBOX.p", &g);
+    ask_ok(s, "$JS.API.CONSUMER.DELETE.S.C", "");
+    jshost_forget(&s->h);
+    return any ? g.sseq : 0;
+}
+
+static void each_policy_starts_where_it_says(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 2);
+    publish_n(s, "o.b", 1);
+    fake_turn_advance(&s->ft, 10 * NS_PER_S);
+    publish_n(s, "o.a", 1);
+    assert_int_equal(first_of(s, ""), 1);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"last\""), 4);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"last\",\"filter_subject\":\"o.b\""), 3);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"new\""), 0);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":2"),
+                     2);
+    assert_int_equal(first_of(s, ",\"deliver_policy\":\"by_start_sequence\",\"opt_start_seq\":9"),
+                     0);
+    assert_int_equal(
+        first_of(
+            s, ",\"deliver_policy\":\"by_start_time\",\"opt_start_time\":\"2026-11-21T12:11:36Z\""),
+        4);
+    assert_int_equal(first_of(s, ",\"filter_subject\":\"o.b\""), 3);
+    assert_int_equal(first_of(s, ",\"filter_subjects\":[\"o.b\",\"o.c\"]"), 3);
+}
+
+static void last_per_subject_has_a_list(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 2); /* 1 2 */
+    publish_n(s, "o.b", 2); /* 3 4 */
+    publish_n(s, "o.a", 1); /* 5 */
+    publish_n(s, "o.c", 1); /* 6 */
+    make_consumer(s, "C",
+                  ",\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"o.>\"" EXPLICIT);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 3);
+    publish_n(s, "o.a", 1); /* 7 */
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 4);
+    pull(s, "C", "_INBOX.p", "9");
+    expect_msg(s, "_INBOX.p", 4, 1, 1, &g);
+    assert_int_equal(g.pending, 3);
+    expect_msg(s, "_INBOX.p", 5, 2, 1, &g);
+    expect_msg(s, "_INBOX.p", 6, 3, 1, &g);
+    expect_msg(s, "_INBOX.p", 7, 4, 1, &g);
+    assert_int_equal(g.pending, 0);
+    expect_nothing(s, "_INBOX.p");
+}
+
+static uint32_t rng_state;
+static uint32_t rnd(uint32_t n)
+{
+    rng_state = rng_state * 1664525u + 1013904223u;
+    return (rng_state >> 8) % n;
+}
+
+/* Random publishes, pulls, deletes and purges: num_pending is what a naive count says, after every
+ * step. */
+static void num_pending_agrees_with_a_naive_count(void **state)
+{
+    struct site *s = *state;
+    static char subject_of[2000];
+    uint64_t last = 0, next = 1;
+    rng_state = 3;
+    make_stream(s, MEMORY ",\"allow_rollup_hdrs\":true");
+    make_consumer(s, "F", ",\"filter_subject\":\"o.b\"");
+    make_consumer(s, "U", "");
+    uint64_t next_u = 1;
+    for (int step = 0; step < 400; step++) {
+        char text[96];
+        struct got g;
+        switch (rnd(6)) {
+        case 0:
+        case 1:
+        case 2:
+            subject_of[++last] = (char)('a' + rnd(3));
+            snprintf(text, sizeof text, "o.%c", subject_of[last]);
+            publish(s, text, "x");
+            break;
+        case 3:
+            snprintf(text, sizeof text, "{\"batch\":%u,\"no_wait\":true}", 1 + rnd(4));
+            pull(s, "F", "_INBOX.f", text);
+            while (take(s, "_INBOX.f", &g))
+                if (g.sseq) {
+                    assert_int_equal(subject_of[g.sseq], 'b');
+                    next = g.sseq + 1;
+                }
+            break;
+        case 4:
+            pull(s, "U", "_INBOX.u", "{\"batch\":2,\"no_wait\":true}");
+            while (take(s, "_INBOX.u", &g))
+                if (g.sseq)
+                    next_u = g.sseq + 1;
+            break;
+        case 5:
+            if (!last)
+                break;
+            if (rnd(10) == 0) {
+                uint64_t below = 1 + rnd((uint32_t)last + 1);
+                snprintf(text, sizeof text, "{\"filter\":\"o.%c\",\"seq\":%lu}", 'a' + (char)rnd(3),
+                         (unsigned long)below);
+                for (uint64_t q = 1; q < below; q++)
+                    if (subject_of[q] == text[strlen("{\"filter\":\"o.")])
+                        subject_of[q] = 0;
+                ask_ok(s, "$JS.API.STREAM.PURGE.S", text);
+                break;
+            }
+            uint64_t seq = 1 + rnd((uint32_t)last);
+            if (subject_of[seq]) {
+                snprintf(text, sizeof text, "{\"seq\":%lu}", (unsigned long)seq);
+                ask_ok(s, "$JS.API.STREAM.MSG.DELETE.S", text);
+                subject_of[seq] = 0;
+            }
+            break;
+        }
+        uint64_t want_f = 0, want_u = 0;
+        for (uint64_t q = 1; q <= last; q++) {
+            want_f += q >= next && subject_of[q] == 'b';
+            want_u += q >= next_u && subject_of[q];
+        }
+        assert_int_equal(info(s, "F", NULL, "num_pending"), want_f);
+        assert_int_equal(info(s, "U", NULL, "num_pending"), want_u);
+        jshost_forget(&s->h);
+    }
+    memset(subject_of, 0, sizeof subject_of);
+}
+
+/* --- somebody copies from us
+ * -------------------------------------------------------------------------------------------------
+ */
+
+#define SOURCE                                                                                     \
+    "{\"stream_name\":\"S\",\"config\":{\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\",\"ack_"   \
+    "policy\":\"none\","                                                                           \
+    "\"ack_wait\":79200000000000,\"max_deliver\":1,\"replay_policy\":\"instant\",\"flow_"          \
+    "control\":true,"                                                                              \
+    "\"deliver_subject\":\"%s\",\"idle_heartbeat\":1000000000,\"inactive_threshold\":10000000000," \
+    "\"num_replicas\":0,"                                                                          \
+    "\"direct\":true,\"sourcing\":true},\"action\":\"\"}"
+
+static char *ask_source(struct site *s, const char *deliver, const char *hdr, bool identity)
+{
+    char body[768];
+    snprintf(body, sizeof body, SOURCE, deliver);
+    struct jshost_msg *m = jshost_request_hdr(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S", hdr, body);
+    assert_non_null(m);
+    assert_int_equal(slice_search(m->hdr, SLICE("Nats-Stream-Identity: ")) < m->hdr.n, identity);
+    char *text = xstrdup(m->text);
+    jshost_msg_free(m);
+    return text;
+}
+
+#define LEVEL5 "NATS/1.0\r\nNats-Required-Api-Level: 5\r\nNats-Stream-Identity: \r\n\r\n"
+
+static void a_source_on_a_limits_stream_gets_its_own_name(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 1);
+    char *text = ask_source(s, "$JS.S.one", LEVEL5, true);
+    assert_non_null(strstr(text, "\"name\":\"JS_SRC_x-"));
+    assert_non_null(strstr(text, "\"direct\":true,\"sourcing\":true"));
+    free(text);
+    jshost_want(&s->h, "$JS.S.one");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "$JS.S.one", 1, 1, 1, &g);
+    text = ask(s, "$JS.API.CONSUMER.NAMES.S", "");
+    assert_non_null(strstr(text, "\"consumers\":[]"));
+    free(text);
+    text = ask_source(
+        s, "$JS.S.two",
+        "NATS/1.0\r\nNats-Required-Api-Level: 5\r\nNats-Stream-Identity: AAAAAAAA\r\n\r\n", false);
+    assert_non_null(strstr(text, "\"err_code\":10225"));
+    free(text);
+    text = ask_source(s, "$JS.S.two", "NATS/1.0\r\nNats-Required-Api-Level: 6\r\n\r\n", false);
+    assert_non_null(strstr(text, "\"err_code\":10185"));
+    free(text);
+}
+
+static void fc_answer(struct site *s, const char *reply, const char *sseq)
+{
+    char hdr[128];
+    snprintf(hdr, sizeof hdr, "NATS/1.0\r\nNats-Last-Consumer: %s\r\nNats-Last-Stream: %s\r\n\r\n",
+             sseq, sseq);
+    assert_int_equal(jshost_send(&s->h, ACC, reply, NULL, hdr, ""), 1);
+    fake_turn_run(&s->ft);
+}
+
+static void a_source_on_a_work_queue_acks_by_flow_control(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY ",\"retention\":\"workqueue\"");
+    publish_n(s, "o.a", 2);
+    char *text = ask_source(s, "$JS.S.one", LEVEL5, true);
+    assert_non_null(strstr(
+        text, "\"durable_name\":\"JS_SRC_x\",\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\","
+              "\"ack_policy\":\"flow_control\",\"max_deliver\":-1,\"replay_policy\":\"instant\","
+              "\"max_ack_pending\":1000,\"flow_control\":true,\"deliver_subject\":\"$JS.S.one\","
+              "\"idle_heartbeat\":1000000000,\"num_replicas\":0,\"sourcing\":true"));
+    free(text);
+    jshost_want(&s->h, "$JS.S.one");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "$JS.S.one", 1, 1, 1, &g);
+    expect_msg(s, "$JS.S.one", 2, 2, 1, &g);
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_status(
+        s, "$JS.S.one",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 2\r\nNats-Last-Stream: 2\r\n\r\n");
+    assert_true(take(s, "$JS.S.one", &g));
+    assert_string_equal(g.hdr, "NATS/1.0 100 FlowControl Request\r\n\r\n");
+    fc_answer(s, g.reply, "1");
+    assert_int_equal(stream_msgs(s), 1);
+    /* A new create of the same name: everything unacknowledged again, counted from 1, to the new
+     * subject. */
+    text = ask_source(s, "$JS.S.two", LEVEL5, true);
+    assert_int_equal(number_in(text, "\"num_pending\":"), 1);
+    free(text);
+    jshost_want(&s->h, "$JS.S.two");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "$JS.S.two", 2, 1, 1, &g);
+}
+
+/* --- restarts
+ * -----------------------------------------------------------------------------------------------------------------
+ */
+
+static void restart(struct site *s)
+{
+    site_down(s);
+    site_up(s);
+}
+
+static void progress_survives_a_restart(void **state)
+{
+    struct site *s = *state;
+    struct got g[4];
+    make_stream(s, "");
+    make_consumer(s, "C", ",\"ack_wait\":60000000000" EXPLICIT);
+    publish_n(s, "o.a", 4);
+    pull(s, "C", "_INBOX.p", "3");
+    for (uint64_t i = 0; i < 3; i++)
+        expect_msg(s, "_INBOX.p", i + 1, i + 1, 1, &g[i]);
+    ack(s, &g[0], "");
+    assert_int_equal(jshost_send(&s->h, ACC, g[1].reply, "_INBOX.a", NULL, "+ACK"), 1);
+    jshost_msg_free(jshost_wait(&s->h, "_INBOX.a"));
+    restart(s);
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 2);
+    assert_int_equal(info(s, "C", "delivered", "consumer_seq"), 3);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 1);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 1);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 4, 4, 1, &g[3]);
+    ack(s, &g[2], "");
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 3);
+}
+
+static void memory_consumers_are_gone_after_a_restart(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, "");
+    make_consumer(s, "C", ",\"mem_storage\":true" EXPLICIT);
+    make_consumer(s, "D", ",\"deliver_policy\":\"new\"" EXPLICIT);
+    restart(s);
+    ask_error(s, "$JS.API.CONSUMER.INFO.S.C", "", 10014);
+    publish_n(s, "o.a", 1);
+    assert_int_equal(info(s, "D", NULL, "num_pending"), 1);
+}
+
+/* The trap: after a restart a consumer that feeds a copy says nothing but heartbeats that can't be
+ * right, until it is asked anew. */
+static void after_a_restart_a_source_waits_to_be_asked(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, ",\"retention\":\"workqueue\"");
+    char *text = ask_source(s, "$JS.S.one", LEVEL5, true);
+    free(text);
+    jshost_want(&s->h, "$JS.S.one");
+    publish_n(s, "o.a", 2);
+    expect_msg(s, "$JS.S.one", 1, 1, 1, &g);
+    expect_msg(s, "$JS.S.one", 2, 2, 1, &g);
+    restart(s);
+    publish_n(s, "o.a", 1);
+    expect_nothing(s, "$JS.S.one");
+    jshost_want(&s->h, "$JS.S.one");
+    jsapi_link_up(s->acc, SLICE("hub"));
+    fake_turn_run(&s->ft);
+    expect_status(
+        s, "$JS.S.one",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 3\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_status(
+        s, "$JS.S.one",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 4\r\nNats-Last-Stream: 2\r\n\r\n");
+    expect_nothing(s, "$JS.S.one");
+    fake_turn_advance(&s->ft, NS_PER_S + NS_PER_MS);
+    expect_status(
+        s, "$JS.S.one",
+        "NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: 5\r\nNats-Last-Stream: 2\r\n\r\n");
+    jshost_forget(&s->h);
+    text = ask_source(s, "$JS.S.two", LEVEL5, true);
+    assert_int_equal(number_in(text, "\"num_pending\":"), 3);
+    free(text);
+    jshost_want(&s->h, "$JS.S.two");
+    fake_turn_run(&s->ft);
+    for (uint64_t i = 1; i <= 3; i++)
+        expect_msg(s, "$JS.S.two", i, i, 1, &g);
+    expect_nothing(s, "$JS.S.one");
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(each_policy_starts_where_it_says),
+        T(last_per_subject_has_a_list),
+        T(num_pending_agrees_with_a_naive_count),
+        T(a_source_on_a_limits_stream_gets_its_own_name),
+        T(a_source_on_a_work_queue_acks_by_flow_control),
+        T(progress_survives_a_restart),
+        T(memory_consumers_are_gone_after_a_restart),
+        T(after_a_restart_a_source_waits_to_be_asked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
