@@ -13,7 +13,7 @@
     readback.py what a stream holds against what was acknowledged
     recipe.py   servers and commands from the pages in docs/
 """
-from .cli import CliResult, cli
+from .cli import CliResult, cli, cli_runs
 from .fakehub import FakeHub
 from .leafs import knows, leafs, wait_forgot, wait_knows
 from .paths import FROND_BIN, NATS_BIN, NATS_SERVER_BIN, ROOT
@@ -25,7 +25,7 @@ from .till import new_seed
 from .wait import wait_for
 
 __all__ = [
-    "CliResult", "cli", "FakeHub", "knows", "leafs", "wait_forgot", "wait_knows",
+    "CliResult", "cli", "cli_runs", "FakeHub", "knows", "leafs", "wait_forgot", "wait_knows",
     "FROND_BIN", "NATS_BIN", "NATS_SERVER_BIN", "ROOT", "free_port", "Raw",
     "Relay", "Frond", "NatsServer", "Server", "ServerDied", "leaf_remote", "new_seed", "wait_for",
 ]
