@@ -1,11 +1,11 @@
 /* jsapi/jsapi.h -- the door: JetStream spoken over any subject space
  *
- * The server owns connections, accounts and subjects; jsapi owns streams, consumers and the API. It hears through
- * functions it registers (host->subscribe) and speaks through host->publish; it keeps its facts in
- * storage/storage.h. It has never heard of a socket or of a link.
+ * The server owns connections, accounts and subjects; jsapi owns streams, consumers and the API. It
+ * hears through functions it registers (host->subscribe) and speaks through host->publish; it keeps
+ * its facts in storage/storage.h. It has never heard of a socket or of a link.
  *
- *     jsapi_open() → jsapi_account_open() for each account with JetStream → (recovery: streams, consumers)
- *     … requests arrive on $JS.API.>, publishes on stream subjects, acks on $JS.ACK.> …
+ *     jsapi_open() → jsapi_account_open() for each account with JetStream → (recovery: streams,
+ * consumers) … requests arrive on $JS.API.>, publishes on stream subjects, acks on $JS.ACK.> …
  *     jsapi_close()
  *
  * Loop thread only.
@@ -30,9 +30,9 @@ enum jsapi_published {
     PUBLISHED_NOBODY
 };
 
-/* A message for one of our registrations. from: who said it (NULL: the server itself), opaque, good during the call.
- * Returns false when the publisher had better rest (the store is under pressure). No publish from inside:
- * post what you have to say. */
+/* A message for one of our registrations. from: who said it (NULL: the server itself), opaque, good
+ * during the call. Returns false when the publisher had better rest (the store is under pressure).
+ * No publish from inside: post what you have to say. */
 typedef bool jsapi_hear_fn(void *arg, struct msg_view *m, void *from);
 typedef void jsapi_interest_fn(void *arg, bool has);
 
@@ -40,24 +40,29 @@ struct jsapi_host {
     void *arg;
     const struct turn *turn;
     struct store *store;
-    struct slice domain;       /* empty: none */
+    struct slice domain; /* empty: none */
     struct slice server_name, server_id;
-    struct slice version;      /* the compatible one, "2.15.2" */
+    struct slice version; /* the compatible one, "2.15.2" */
     int64_t max_payload;
-    bool strict;               /* unknown members of requests are errors */
-    int64_t max_ack_pending, max_request_batch, default_max_consumers; /* server limits; <= 0: none */
+    bool strict; /* unknown members of requests are errors */
+    int64_t max_ack_pending, max_request_batch,
+        default_max_consumers;       /* server limits; <= 0: none */
     int64_t duplicate_window_max_ns; /* 0: none */
     /* account is what jsapi_account_open() was given. */
     enum jsapi_published (*publish)(void *arg, void *account, struct msg_view *m);
-    struct jsapi_sub *(*subscribe)(void *arg, void *account, struct slice pattern, jsapi_hear_fn *fn, void *fn_arg);
+    struct jsapi_sub *(*subscribe)(void *arg, void *account, struct slice pattern,
+                                   jsapi_hear_fn *fn, void *fn_arg);
     void (*unsubscribe)(void *arg, struct jsapi_sub *sub);
     bool (*interest)(void *arg, void *account, struct slice subject, struct slice queue);
-    /* fn hears when interest in a literal subject (of a queue group, if not empty) comes and goes; *has: now. */
+    /* fn hears when interest in a literal subject (of a queue group, if not empty) comes and goes;
+     * *has: now. */
     struct jsapi_watch *(*watch)(void *arg, void *account, struct slice subject, struct slice queue,
                                  jsapi_interest_fn *fn, void *fn_arg, bool *has);
     void (*unwatch)(void *arg, struct jsapi_watch *w);
-    /* Does this reach an endpoint over a link (then heads of messages are worth batching)? May be NULL. */
-    /* Writes the members of "client" for advisories and the audit (acc, svc, host, id, name, user, …). */
+    /* Does this reach an endpoint over a link (then heads of messages are worth batching)? May be
+     * NULL. */
+    /* Writes the members of "client" for advisories and the audit (acc, svc, host, id, name, user,
+     * …). */
     void (*describe)(void *arg, void *from, struct json_out *out);
     /* Publishing clients should pause (on) or may go on. */
     void (*pressure)(void *arg, bool on);
@@ -65,21 +70,22 @@ struct jsapi_host {
 
 /* Copies host (slices stay borrowed for the life of the jsapi). */
 int jsapi_open(const struct jsapi_host *host, struct jsapi **out) MUST_CHECK;
-/* Consumers' waiting requests get 409 Server Shutdown; nothing is heard any more. The store is closed by its owner after. */
+/* Consumers' waiting requests get 409 Server Shutdown; nothing is heard any more. The store is
+ * closed by its owner after. */
 void jsapi_close(struct jsapi *js);
 
 struct jsapi_limits { /* of an account; < 0: none */
     int64_t max_memory, max_storage, max_streams, max_consumers, max_ack_pending;
 };
 /* Brings the account's streams and consumers to life and registers the API. */
-int jsapi_account_open(struct jsapi *js, void *account, struct slice name, const struct jsapi_limits *limits,
-                       struct jsapi_account **out) MUST_CHECK;
+int jsapi_account_open(struct jsapi *js, void *account, struct slice name,
+                       const struct jsapi_limits *limits, struct jsapi_account **out) MUST_CHECK;
 void jsapi_account_close(struct jsapi_account *a);
 
 /* Sockets have room again: consumers that rest go on. */
 void jsapi_drained(struct jsapi *js);
-/* A link of this account came up: pullers that wait for their back-off ask now; consumers of the other side that
- * need a nudge get it. domain: the peer's, may be empty. */
+/* A link of this account came up: pullers that wait for their back-off ask now; consumers of the
+ * other side that need a nudge get it. domain: the peer's, may be empty. */
 void jsapi_link_up(struct jsapi_account *a, struct slice domain);
 void jsapi_link_down(struct jsapi_account *a, struct slice domain);
 /* From store_host: a failed commit was taken back; pressure of the store; a damaged record. */
@@ -93,8 +99,10 @@ struct jsapi_totals {
     int64_t memory, storage;
 };
 void jsapi_totals(struct jsapi *js, struct jsapi_totals *out);
-/* Writes "account_details"-style objects as /jsz wants them. streams, consumers, config: how deep. account empty: all. */
-void jsapi_describe(struct jsapi *js, struct json_out *out, struct slice account, bool streams, bool consumers, bool config);
+/* Writes "account_details"-style objects as /jsz wants them. streams, consumers, config: how deep.
+ * account empty: all. */
+void jsapi_describe(struct jsapi *js, struct json_out *out, struct slice account, bool streams,
+                    bool consumers, bool config);
 /* NULL when all is well, else a sentence (borrowed until the next call). */
 const char *jsapi_health(struct jsapi *js);
 

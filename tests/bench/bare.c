@@ -2,8 +2,9 @@
  *
  *     bare DIR [ROUNDS]
  *
- * {"fdatasync_p50":us,"lmdb_p50":us,"lmdb_p99":us}: a 4 KiB overwrite + fdatasync, and an LMDB transaction that puts one
- * 128-byte value, with the flags of Frond's store. Both in DIR, which is left as it was.
+ * {"fdatasync_p50":us,"lmdb_p50":us,"lmdb_p99":us}: a 4 KiB overwrite + fdatasync, and an LMDB
+ * transaction that puts one 128-byte value, with the flags of Frond's store. Both in DIR, which is
+ * left as it was.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -105,8 +106,8 @@ int main(int argc, char **argv)
     time_fdatasync(argv[1], us, rounds);
     double sync_p50 = us[rounds / 2];
     time_lmdb(argv[1], us, rounds);
-    printf("{\"fdatasync_p50\":%.1f,\"lmdb_p50\":%.1f,\"lmdb_p99\":%.1f}\n", sync_p50, us[rounds / 2],
-           us[rounds * 99 / 100]);
+    printf("{\"fdatasync_p50\":%.1f,\"lmdb_p50\":%.1f,\"lmdb_p99\":%.1f}\n", sync_p50,
+           us[rounds / 2], us[rounds * 99 / 100]);
     free(us);
     return 0;
 }

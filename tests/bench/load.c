@@ -1,13 +1,15 @@
 /* tests/bench/load.c -- a load generator that speaks the raw client protocol
  *
- * One process, one thread, a few sockets; cheap enough that the server is what is measured. It counts real
- * messages and real acks, checks order on all of them and content on a sample, and prints one line of JSON:
+ * One process, one thread, a few sockets; cheap enough that the server is what is measured. It
+ * counts real messages and real acks, checks order on all of them and content on a sample, and
+ * prints one line of JSON:
  *
- *     load core   PORT --size 128 --msgs 2000000 [--subs 1]   PUB to one subject, so many subscribers
- *     load reqrep PORT --msgs 20000                           one requester, one responder, latencies
- *     load jspub  PORT --size 128 --msgs 1000000 --window 4000   JetStream publishes with acks outstanding
- *     load push   PORT --msgs N                               a push consumer, ack none, of the stream BENCH
- *     load pull   PORT --msgs N --batch 500                   a pull consumer, explicit acks
+ *     load core   PORT --size 128 --msgs 2000000 [--subs 1]   PUB to one subject, so many
+ * subscribers load reqrep PORT --msgs 20000                           one requester, one responder,
+ * latencies load jspub  PORT --size 128 --msgs 1000000 --window 4000   JetStream publishes with
+ * acks outstanding load push   PORT --msgs N                               a push consumer, ack
+ * none, of the stream BENCH load pull   PORT --msgs N --batch 500                   a pull
+ * consumer, explicit acks
  *
  * {"msgs":…,"wall":s,"cpu":s of this process,"p50":us,"p99":us,"errors":n}
  * A busy generator (cpu / wall > 0.9) is the limit itself; scripts/bench marks such rounds.
@@ -28,7 +30,7 @@
 #include <unistd.h>
 
 #define IN_SIZE (1u << 20)
-#define BLOCK (256u << 10)
+#define BLOCK   (256u << 10)
 
 struct options {
     const char *mode;
@@ -43,7 +45,7 @@ struct options {
 struct peer {
     int fd;
     char *in;
-    size_t have, at;   /* bytes in `in`; parsed so far */
+    size_t have, at; /* bytes in `in`; parsed so far */
     const char *out;
     size_t out_n;
     uint64_t got;      /* messages */
@@ -70,7 +72,8 @@ static double cpu_used(void)
 {
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
 /* --- sockets --------------------------------------------------------------------------------- */
@@ -129,7 +132,8 @@ static bool read_some(struct peer *p)
     return n > 0;
 }
 
-/* One protocol message: its line without CR LF, and the payload that follows (n 0 for PING, +OK …). */
+/* One protocol message: its line without CR LF, and the payload that follows (n 0 for PING, +OK …).
+ */
 struct message {
     const char *line, *payload;
     size_t line_n, n;
@@ -182,12 +186,15 @@ static struct message expect(struct peer *p)
 static struct peer dial(const struct options *o)
 {
     struct peer p = {.fd = socket(AF_INET, SOCK_STREAM, 0), .in = malloc(IN_SIZE + 1)};
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(o->port), .sin_addr.s_addr = htonl(0x7f000001)};
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(o->port), .sin_addr.s_addr = htonl(0x7f000001)};
     int one = 1;
     if (p.fd < 0 || !p.in || connect(p.fd, (struct sockaddr *)&to, sizeof to))
         die("connect");
     setsockopt(p.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    say_str(&p, "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\"name\":\"load\"}\r\nPING\r\n");
+    say_str(&p, "CONNECT "
+                "{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,"
+                "\"name\":\"load\"}\r\nPING\r\n");
     for (;;) {
         struct message m = expect(&p);
         if (m.line_n >= 4 && memcmp(m.line, "PONG", 4) == 0)
@@ -218,11 +225,12 @@ static int by_value(const void *a, const void *b)
 
 static void report(uint64_t msgs, double wall, double cpu, float *us, size_t n)
 {
-    printf("{\"msgs\":%" PRIu64 ",\"wall\":%.6f,\"cpu\":%.6f,\"errors\":%" PRIu64, msgs, wall, cpu, errors);
+    printf("{\"msgs\":%" PRIu64 ",\"wall\":%.6f,\"cpu\":%.6f,\"errors\":%" PRIu64, msgs, wall, cpu,
+           errors);
     if (n) {
         qsort(us, n, sizeof *us, by_value);
-        printf(",\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f", (double)us[n / 2], (double)us[n * 99 / 100],
-               (double)us[n * 999 / 1000]);
+        printf(",\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f", (double)us[n / 2],
+               (double)us[n * 99 / 100], (double)us[n * 999 / 1000]);
     }
     printf("}\n");
 }
@@ -319,7 +327,8 @@ static void run_reqrep(const struct options *o)
     sync_peer(&req);
     float *us = malloc(o->msgs * sizeof *us);
     char payload[128 + 64];
-    int n = snprintf(payload, sizeof payload, "PUB bench.req _INBOX.load 16\r\n0123456789abcdef\r\n");
+    int n =
+        snprintf(payload, sizeof payload, "PUB bench.req _INBOX.load 16\r\n0123456789abcdef\r\n");
     double start = now(), cpu = cpu_used();
     for (uint64_t i = 0; i < o->msgs; i++) {
         double t = now();
@@ -340,7 +349,8 @@ static void api(struct peer *p, const char *subject, const char *body)
 {
     char line[2048];
     say_str(p, "SUB _INBOX.api 99\r\nUNSUB 99 1\r\n");
-    int n = snprintf(line, sizeof line, "PUB %s _INBOX.api %zu\r\n%s\r\n", subject, strlen(body), body);
+    int n =
+        snprintf(line, sizeof line, "PUB %s _INBOX.api %zu\r\n%s\r\n", subject, strlen(body), body);
     say(p, line, (size_t)n);
     for (;;) {
         struct message m = expect(p);
@@ -460,11 +470,13 @@ static void run_push(const struct options *o)
     snprintf(subject, sizeof subject, "$JS.API.CONSUMER.CREATE.%s", o->stream);
     char body[512];
     snprintf(body, sizeof body,
-             "{\"stream_name\":\"%s\",\"config\":{\"deliver_subject\":\"bench.deliver\",\"deliver_policy\":\"all\",\"ack_policy\":\"none\"}}",
+             "{\"stream_name\":\"%s\",\"config\":{\"deliver_subject\":\"bench.deliver\",\"deliver_"
+             "policy\":\"all\",\"ack_policy\":\"none\"}}",
              o->stream);
     double start = now(), cpu = cpu_used();
     char line[1024];
-    int n = snprintf(line, sizeof line, "PUB %s bench.created %zu\r\n%s\r\n", subject, strlen(body), body);
+    int n = snprintf(line, sizeof line, "PUB %s bench.created %zu\r\n%s\r\n", subject, strlen(body),
+                     body);
     say(&p, line, (size_t)n);
     while (p.got < o->msgs) {
         struct message m = expect(&p);
@@ -483,13 +495,15 @@ static void run_pull(const struct options *o)
     char subject[256], body[512], next[256];
     snprintf(subject, sizeof subject, "$JS.API.CONSUMER.DURABLE.CREATE.%s.PULL", o->stream);
     snprintf(body, sizeof body,
-             "{\"stream_name\":\"%s\",\"config\":{\"durable_name\":\"PULL\",\"deliver_policy\":\"all\",\"ack_policy\":\"explicit\",\"max_ack_pending\":100000}}",
+             "{\"stream_name\":\"%s\",\"config\":{\"durable_name\":\"PULL\",\"deliver_policy\":"
+             "\"all\",\"ack_policy\":\"explicit\",\"max_ack_pending\":100000}}",
              o->stream);
     api(&p, subject, body);
     char batch[32];
     int batch_n = snprintf(batch, sizeof batch, "%" PRIu64, o->batch);
-    int next_n = snprintf(next, sizeof next, "PUB $JS.API.CONSUMER.MSG.NEXT.%s.PULL _INBOX.pull %d\r\n%s\r\n", o->stream,
-                          batch_n, batch);
+    int next_n = snprintf(next, sizeof next,
+                          "PUB $JS.API.CONSUMER.MSG.NEXT.%s.PULL _INBOX.pull %d\r\n%s\r\n",
+                          o->stream, batch_n, batch);
     say_str(&p, "SUB _INBOX.pull 1\r\n");
     sync_peer(&p);
     char *acks = malloc(BLOCK * 2);
@@ -529,9 +543,11 @@ static void run_pull(const struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.size = 128, .msgs = 100000, .window = 1000, .batch = 500, .subs = 1, .stream = "BENCH"};
+    struct options o = {
+        .size = 128, .msgs = 100000, .window = 1000, .batch = 500, .subs = 1, .stream = "BENCH"};
     if (argc < 3) {
-        fprintf(stderr, "usage: load core|reqrep|jspub|push|pull PORT [--size N] [--msgs N] [--window N] [--batch N] [--subs N] [--stream S]\n");
+        fprintf(stderr, "usage: load core|reqrep|jspub|push|pull PORT [--size N] [--msgs N] "
+                        "[--window N] [--batch N] [--subs N] [--stream S]\n");
         return 1;
     }
     o.mode = argv[1];
@@ -554,7 +570,11 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(const struct options *);
-    } modes[] = {{"core", run_core}, {"reqrep", run_reqrep}, {"jspub", run_jspub}, {"push", run_push}, {"pull", run_pull}};
+    } modes[] = {{"core", run_core},
+                 {"reqrep", run_reqrep},
+                 {"jspub", run_jspub},
+                 {"push", run_push},
+                 {"pull", run_pull}};
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
         if (strcmp(o.mode, modes[i].name) == 0) {
             modes[i].run(&o);

@@ -63,12 +63,11 @@ static char *mask(struct slice text)
         char first;
         const char *end, *to;
     } rules[] = {
-        {"\"created\":\"", '2', "\"", "T"},  {"\"ts\":\"", '2', "\"", "T"},
-        {"\"first_ts\":\"", '2', "\"", "T"}, {"\"last_ts\":\"", '2', "\"", "T"},
-        {"\"time\":\"", '2', "\"", "T"},     {"\"timestamp\":\"", '2', "\"", "T"},
-        {"\"last_active\":\"", 0, "\"", "T"},
-        {"\"leader\":\"", 0, "\"", "L"},     {"Nats-Time-Stamp: ", 0, "|", "T"},
-        {"Nats-Stream-Identity: ", 0, "|", "I"},
+        {"\"created\":\"", '2', "\"", "T"},   {"\"ts\":\"", '2', "\"", "T"},
+        {"\"first_ts\":\"", '2', "\"", "T"},  {"\"last_ts\":\"", '2', "\"", "T"},
+        {"\"time\":\"", '2', "\"", "T"},      {"\"timestamp\":\"", '2', "\"", "T"},
+        {"\"last_active\":\"", 0, "\"", "T"}, {"\"leader\":\"", 0, "\"", "L"},
+        {"Nats-Time-Stamp: ", 0, "|", "T"},   {"Nats-Stream-Identity: ", 0, "|", "I"},
     };
     char *now = slice_dup(text);
 
