@@ -48,8 +48,9 @@ async def publish(server, publishers, acks, dice, windows):
                    payload=dice.choice([16, 64, 900, 5000])) for n in range(publishers)]
     async with asyncio.timeout(300):
         await asyncio.gather(*(one.run() for one in crew))
-    assert not [error for one in crew for error in one.refused]
-    return [took for one in crew for took in one.took.values()]
+    assert not [error for one in crew for error in one.refused.values()]
+    seqs = sorted(seq for one in crew for seq in one.acked.values())
+    assert seqs == list(range(1, acks + 1))
 
 
 @pytest.mark.timeout(300)

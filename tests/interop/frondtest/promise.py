@@ -69,7 +69,8 @@ class Marked:
         self.port, self.subject, self.marks = port, subject.encode(), list(marks)
         self.window, self.every, self.payload = window, every, payload
         self.sent, self.took = {}, {}  # mark -> seconds
-        self.refused = []  # JetStream's errors
+        self.acked = {}  # mark -> sequence
+        self.refused = {}  # mark -> JetStream's error
 
     async def run(self):
         reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -113,9 +114,9 @@ class Marked:
         self.took[mark] = time.monotonic() - self.sent[mark]
         answer = json.loads(body)
         if "error" in answer:
-            self.refused.append(answer["error"])
+            self.refused[mark] = answer["error"]
         else:
-            assert answer["stream"] == "ORDERS" and answer["seq"] > 0, answer
+            self.acked[mark] = answer["seq"]
 
 
 async def measure(port, seconds):

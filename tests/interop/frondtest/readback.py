@@ -25,15 +25,18 @@ async def state(nc, stream):
     return (await request(nc, f"$JS.API.STREAM.INFO.{stream}"))["state"]
 
 
-async def read_stream(nc, stream, subject=">", patience=20):
-    """Every message, in order; the stream must be at rest."""
+def order_id(data):
+    return json.loads(data)["id"]
+
+
+async def read_stream(nc, stream, subject=">", name=order_id, patience=20):
+    """Every message, in order, each with the name its payload gives it; the stream is at rest."""
     expected = (await state(nc, stream))["messages"]
     messages, all_here = [], asyncio.Event()
 
     async def take(message):
         seq = int(message.reply.split(".")[-4])
-        messages.append(Stored(seq, json.loads(message.data)["id"], digest(message.data),
-                               message.data))
+        messages.append(Stored(seq, name(message.data), digest(message.data), message.data))
         if len(messages) >= expected:
             all_here.set()
 
