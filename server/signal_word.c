@@ -91,6 +91,7 @@ static bool read_pid(const char *text, pid_t *out)
     return true;
 }
 
+/* One complaint for all, a line for each that could not be reached. */
 static int deliver(const pid_t *pids, size_t n, int signo, const char *word)
 {
     int code = 0;
@@ -98,63 +99,80 @@ static int deliver(const pid_t *pids, size_t n, int signo, const char *word)
     for (size_t i = 0; i < n; i++) {
         if (kill(pids[i], signo) == 0)
             continue;
-        if (n == 1)
-            return complain(errno == ESRCH ? "no such process" : strerror(errno), "");
-        (void)fprintf(stderr, "nats-server: signal \"%s\" %ld: %s\n", word, (long)pids[i],
-                      strerror(errno));
+        if (code == 0)
+            (void)fputs("nats-server: ", stderr);
+        (void)fprintf(stderr, "\nsignal \"%s\" %ld: %s", word, (long)pids[i],
+                      errno == ESRCH ? "no such process" : strerror(errno));
         code = 1;
     }
+    if (code)
+        (void)fputs("\n", stderr);
     return code;
 }
 
-static int to_running(int signo, const char *word)
+/* The PID it is for, or -1 after the complaint. One server has to run. */
+static pid_t only_one(void)
 {
     pid_t pids[PIDS_MAX];
     size_t n = running("", pids);
 
-    if (n == 0)
-        return complain("no nats-server processes running", "");
     if (n == 1)
-        return deliver(pids, 1, signo, word);
+        return pids[0];
+    if (n == 0) {
+        (void)complain("no nats-server processes running", "");
+        return -1;
+    }
     (void)fputs("nats-server: multiple nats-server processes running:\n", stderr);
     for (size_t i = 0; i < n; i++)
         (void)fprintf(stderr, "%ld\n", (long)pids[i]);
-    return 1;
+    return -1;
+}
+
+/* How many PIDs the part after '=' means; 0 after the complaint. */
+static size_t find_pids(const char *where, pid_t *pids)
+{
+    size_t n = strlen(where), found;
+    char *prefix;
+
+    if (n == 0) {
+        pids[0] = only_one();
+        return pids[0] > 0;
+    }
+    if (where[n - 1] != '*') {
+        if (read_pid(where, &pids[0]))
+            return 1;
+        (void)complain("invalid pid: ", where);
+        return 0;
+    }
+    prefix = slice_dup(slice_of(where, n - 1));
+    found = running(prefix, pids);
+    free(prefix);
+    if (found == 0)
+        (void)complain("no nats-server processes running", "");
+    return found;
 }
 
 int signal_word(const char *text)
 {
     struct slice all = slice_cstr(text), cmd = slice_head(all, slice_find(all, '='));
-    const char *where = cmd.n < all.n ? text + cmd.n + 1 : "";
+    const char *where = cmd.n < all.n ? text + cmd.n + 1 : "", *word = NULL;
     pid_t pids[PIDS_MAX];
     int signo = 0;
-    char *word;
-    size_t n = strlen(where);
+    size_t n;
 
     if (strchr(where, '='))
         return complain("invalid signal parameters: ", strchr(where, '=') + 1);
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
-        if (slice_is(cmd, words[i].word))
-            signo = words[i].signo;
-    word = slice_dup(cmd);
-    if (!signo) {
-        (void)fprintf(stderr, "nats-server: unknown signal \"%s\"\n", word);
-        signo = -1;
+    n = find_pids(where, pids);
+    if (n == 0)
+        return 1;
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (!slice_is(cmd, words[i].word))
+            continue;
+        word = words[i].word;
+        signo = words[i].signo;
     }
-    if (signo > 0 && n == 0) {
-        signo = to_running(signo, word) ? -1 : 0;
-    } else if (signo > 0 && where[n - 1] == '*') {
-        char *prefix = slice_dup(slice_of(where, n - 1));
-        size_t found = running(prefix, pids);
-        signo = found ? (deliver(pids, found, signo, word) ? -1 : 0)
-                      : (complain("no nats-server processes running", ""), -1);
-        free(prefix);
-    } else if (signo > 0) {
-        if (read_pid(where, &pids[0]))
-            signo = deliver(pids, 1, signo, word) ? -1 : 0;
-        else
-            signo = (complain("invalid pid: ", where), -1);
-    }
-    free(word);
-    return signo < 0 ? 1 : 0;
+    if (word)
+        return deliver(pids, n, signo, word);
+    (void)fprintf(stderr, "nats-server: unknown signal \"%.*s\"\n", SLICE_FMT(cmd));
+    return 1;
 }

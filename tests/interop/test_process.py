@@ -204,3 +204,56 @@ def test_garbage_and_floods_of_it_hurt_nobody(make, site_kind):
                 pass  # closed before we were through
             c.close()
         good.sync()
+
+
+def test_the_signal_flag_reaches_a_server_by_pid_and_by_file(make, site_kind, tmp_path):
+    server = make(site_kind, monitor=False, flags=["-P", str(tmp_path / "pid")])
+
+    def tell(word):
+        return subprocess.run([server.binary, "--signal", word], capture_output=True, text=True)
+
+    for word in ("reload=a=b", "reload=/nonexistent", "ldm=99999999"):
+        said = tell(word)
+        assert said.returncode == 1 and said.stdout == "" and said.stderr.startswith("nats-server: "), word
+    assert tell(f"foo={server.pid}").stderr == 'nats-server: unknown signal "foo"\n'
+    assert tell("reload=/nonexistent").stderr == "nats-server: invalid pid: /nonexistent\n"
+    assert tell("reload=99999999").stderr == 'nats-server: \nsignal "reload" 99999999: no such process\n'
+    assert tell(f"reload={tmp_path / 'pid'}").returncode == 0
+    server.wait_log("Reloaded server configuration")
+    assert tell(f"term={server.pid}").returncode == 0
+    assert gone(server) == 0
+
+
+def test_who_am_i_is_answered_in_every_account(make, site_kind):
+    server = make(site_kind, monitor=False, config="""
+        accounts { A: { users: [ { user: a, password: p, permissions: { publish: { allow: [">"], deny: "secret" } } } ] } }""")
+    with server.raw() as c:
+        c.hello(user="a", **{"pass": "p"})
+        c.send("SUB r 1", "PUB $SYS.REQ.USER.INFO r 0", "")
+        told = json.loads(c.message().payload)
+    assert told["data"]["user"] == "a" and told["data"]["account"] == "A"
+    assert told["data"]["permissions"]["publish"] == {"allow": [">"], "deny": ["secret"]}
+    assert told["server"]["ver"] == "2.15.2" and len(told["server"]["id"]) == 56
+
+
+def test_figures_of_a_conversation_are_true(make, site_kind):
+    server = make(site_kind)
+    with server.raw() as a, server.raw() as b:
+        a.hello(name="alice")
+        b.hello()
+        a.send("SUB x 1", "SUB y q 2")
+        a.sync()
+        b.send("PUB x 5", "hello", "PUB y 3", "abc", "PUB z 1", "-")
+        b.sync()
+        a.message()
+        a.message()
+        a.sync()
+        page = server.http("/connz?subs=1&sort=cid")
+        alice, bob = page["connections"][-2:]
+        if alice.get("name") != "alice":
+            alice, bob = bob, alice
+        assert (alice["out_msgs"], alice["out_bytes"], alice["subscriptions"]) == (2, 8, 2)
+        assert sorted(alice["subscriptions_list"]) == ["x", "y"] and alice["lang"] == "raw"
+        assert (bob["in_msgs"], bob["in_bytes"], bob["out_msgs"]) == (3, 9, 0)
+        varz = server.http("/varz")
+        assert (varz["connections"], varz["in_msgs"], varz["out_msgs"], varz["in_bytes"]) == (2, 3, 2, 9)
