@@ -77,6 +77,11 @@ size_t consumers_count(const struct consumers *cs)
     return n;
 }
 
+bool consumers_none(const struct consumers *cs)
+{
+    return cs->n == 0;
+}
+
 bool consumers_violate(const struct consumers *cs, const struct stream_limits *limits,
                        struct buf *names)
 {

@@ -66,6 +66,8 @@ void consumers_updated(struct consumers *cs);
 bool js_stream_has_interest(struct js_stream *s, struct slice subject);
 /* Those that count against limits and show in lists (direct and sourcing ones do not). */
 size_t consumers_count(const struct consumers *cs);
+/* None at all, direct and sourcing ones included. */
+bool consumers_none(const struct consumers *cs);
 /* Would these consumer_limits be broken by consumers that exist? Their names ("a, b") are appended
  * to names. */
 struct stream_limits;

@@ -230,6 +230,37 @@ void stream_create(struct request *r)
  * ----------------------------------------------------------------------------------------------------------
  */
 
+/* The new limits are enforced: what is asked from now on sees them. */
+static void on_settled(void *arg, int err, uint64_t purged)
+{
+    struct request *r = arg;
+
+    (void)purged;
+    if (api_gone(r))
+        return;
+    if (err) {
+        api_fail(r, JSStreamUpdateErrF, "%s", err_text(err));
+        return;
+    }
+    advise(r->stream, "UPDATED", "modify");
+    struct json_out *j = api_ok(r);
+    js_stream_write_info(r->stream, j, INFO_LIVE | INFO_DOMAIN, (struct slice){0},
+                         (struct slice){0});
+    api_send(r);
+}
+
+/* Chores of a stream take turns: a purge of nothing is done when the lower limits are enforced. A
+ * stream that keeps only what somebody wants, and nobody is there, keeps nothing. */
+static void settle(struct request *r, bool becomes_interest)
+{
+    struct js_stream *s = r->stream;
+    struct purge_spec p = {.below = becomes_interest && consumers_none(s->consumers) ? 0 : 1};
+    int err = store_purge(s->store, &p, on_settled, r);
+
+    if (err)
+        on_settled(r, err, 0);
+}
+
 static void on_updated(void *arg, int err)
 {
     struct request *r = arg;
@@ -246,11 +277,9 @@ static void on_updated(void *arg, int err)
             api_fail(r, JSStreamUpdateErrF, "%s", err_text(err));
         return;
     }
+    bool becomes_interest = s->cfg.retention != RETAIN_INTEREST && c->retention == RETAIN_INTEREST;
     js_stream_apply(s, c);
-    advise(s, "UPDATED", "modify");
-    struct json_out *j = api_ok(r);
-    js_stream_write_info(s, j, INFO_LIVE | INFO_DOMAIN, (struct slice){0}, (struct slice){0});
-    api_send(r);
+    settle(r, becomes_interest);
 }
 
 static bool may_update(struct request *r, struct stream_config *c, struct js_error *e)

@@ -9,11 +9,21 @@ from frondtest import cli, dialogue
 FILES = sorted((Path(__file__).parent.parent / "dialogue").glob("*.txt"))
 
 
+def play(make, kind, steps):
+    """On a fresh server; the genuine one now and then fails to create a stream right after it deleted one."""
+    for attempt in range(5):
+        server = make(kind, name=f"server-{attempt}", jetstream=True)
+        heard = dialogue.play(server, steps)
+        if kind == "frond" or not any("error creating store" in body for answers in heard
+                                      for _, body in answers):
+            break
+    return heard
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_dialogue(file, make, site_kind):
     steps = dialogue.read(file)
-    server = make(site_kind, name="server", jetstream=True)
-    heard = dialogue.play(server, steps)
+    heard = play(make, site_kind, steps)
     if site_kind == "nats-server" and "FROND_RECORD" in os.environ:
         for step, answers in zip(steps, heard):
             step.answers = answers

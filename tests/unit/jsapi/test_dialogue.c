@@ -265,6 +265,7 @@ DIALOGUE(stream_config)
 DIALOGUE(stream_admin)
 DIALOGUE(stream_data)
 DIALOGUE(publish)
+DIALOGUE(stream_limits)
 DIALOGUE(consumer_config)
 DIALOGUE(consumer_verbs)
 
@@ -275,6 +276,7 @@ int main(void)
         cmocka_unit_test(stream_admin_as_the_reference),
         cmocka_unit_test(stream_data_as_the_reference),
         cmocka_unit_test(publish_as_the_reference),
+        cmocka_unit_test(stream_limits_as_the_reference),
         cmocka_unit_test(consumer_config_as_the_reference),
         cmocka_unit_test(consumer_verbs_as_the_reference),
     };
