@@ -208,6 +208,7 @@ void conn_die(struct conn *c, enum conn_reason why, int err)
         tls_close(c->tls, c->reason == CONN_CLOSED || c->reason == CONN_EOF);
         c->tls = NULL;
     }
+    c->room->active = true; /* memory comes back: the sweep is to see it */
     close(c->fd); /* the peer need not wait for the end of our turn */
     c->fd = -1;
     list_push_back(&c->room->dead, &c->dirty);
@@ -470,7 +471,7 @@ void conn_info(const struct conn *c, struct conn_info *out)
                               .last_write = c->last_write,
                               .in_bytes = c->in_bytes,
                               .out_bytes = c->out_bytes,
-                              .tls = c->tls && c->state != SHAKING};
+                              .tls = c->tls_version != NULL};
     print_peer(&c->peer, out->ip, &out->port);
     struct sockaddr_storage ss = {0};
     socklen_t n = sizeof ss;
@@ -480,8 +481,8 @@ void conn_info(const struct conn *c, struct conn_info *out)
         print_peer(&local, out->local_ip, &out->local_port);
     }
     if (out->tls) {
-        (void)snprintf(out->tls_version, sizeof out->tls_version, "%s", tls_version(c->tls));
-        (void)snprintf(out->tls_cipher, sizeof out->tls_cipher, "%s", tls_cipher(c->tls));
+        (void)snprintf(out->tls_version, sizeof out->tls_version, "%s", c->tls_version);
+        (void)snprintf(out->tls_cipher, sizeof out->tls_cipher, "%s", c->tls_cipher);
     }
 }
 

@@ -68,6 +68,8 @@ struct conn {
     int64_t start, last_read, last_write;
     uint64_t in_bytes, out_bytes, raw_in;
     struct peer peer;
+    const char *tls_version,
+        *tls_cipher;     /* static texts of the handshake, kept to the end; NULL: plain */
     char tls_error[120]; /* kept when tls is gone */
 };
 

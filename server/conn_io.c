@@ -200,6 +200,8 @@ static void shake(struct conn *c)
         conn_die(c, CONN_TLS_FAILED, EPROTO);
         return;
     }
+    c->tls_version = tls_version(c->tls);
+    c->tls_cipher = tls_cipher(c->tls);
     conn_set_blocked(c, false);
     conn_enter(c, OPEN);
     if (tls_has_pending(c->tls))

@@ -68,8 +68,8 @@ bool tls_has_pending(const struct tls *t);
 /* Bytes on the wire. */
 uint64_t tls_raw_in(const struct tls *t);
 const char *tls_error(const struct tls *t);   /* borrowed */
-const char *tls_version(const struct tls *t); /* "1.3" */
-const char *tls_cipher(const struct tls *t);  /* "TLS_AES_128_GCM_SHA256" */
+const char *tls_version(const struct tls *t); /* "1.3"; static */
+const char *tls_cipher(const struct tls *t);  /* "TLS_AES_128_GCM_SHA256"; static */
 /* The peer's certificate, DER, if it was verified; borrowed. */
 struct slice tls_peer_cert(const struct tls *t);
 
