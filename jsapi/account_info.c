@@ -115,6 +115,7 @@ static void describe_stream(struct js_stream *s, struct json_out *j, bool consum
     json_str(j, "name", s->name);
     json_time(j, "created", s->created);
     json_obj(j, "cluster");
+    json_str(j, "name", h->server_name);
     json_str(j, "leader", h->server_name);
     json_end(j);
     if (config)

@@ -613,7 +613,7 @@ void client_look(const struct client *cl, struct client_view *out)
         .lang = slice_cstr(cl->lang),
         .version = slice_cstr(cl->version),
         .last_activity = clock_wall() - (clock_mono() - cl->last_word),
-        .rtt_ns = cl->rtt_ns,
+        .rtt_ns = cl->rtt_ns ? cl->rtt_ns : cl->rtt_guess_ns,
         .in_msgs = cl->in_msgs,
         .in_bytes = cl->in_bytes,
         .out_msgs = cl->out_msgs,

@@ -11,6 +11,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/client_state.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -192,6 +193,11 @@ void client_connect_word(struct client *cl, struct slice json)
                    "<<- [CONNECT {\"name\":\"%.*s\",\"lang\":\"%.*s\",\"version\":\"%.*s\"}]",
                    SLICE_FMT(h.name), SLICE_FMT(h.lang), SLICE_FMT(h.version));
     take_hello(cl, &h);
+    if (!cl->rtt_guess_ns) { /* until the first PONG, as the reference guesses */
+        cl->rtt_guess_ns = clock_mono() - conn_last_write(cl->conn);
+        if (cl->rtt_guess_ns <= 0)
+            cl->rtt_guess_ns = 1;
+    }
     client_leave(cl);
     if (!auth_required(cl->srv->auth) && shows_nothing(&h.who))
         admit(cl, auth_default_user(cl->srv->auth) ? auth_user_ref(auth_default_user(cl->srv->auth))

@@ -197,7 +197,8 @@ static void tell_illness(struct ask *a, const struct illness *ill, bool details)
     struct json_out *j = &a->j;
     a->status = ill->status;
     json_obj(j, NULL);
-    json_cstr(j, "status", ill->status == 503 && !details ? "unavailable" : "error");
+    json_cstr(j, "status",
+              ill->status == 400 || ill->status == 500 || details ? "error" : "unavailable");
     if (!details) {
         json_cstr(j, "error", ill->text);
     } else {

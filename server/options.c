@@ -31,6 +31,7 @@ static struct options *options_new(void)
     o->js.max_memory = o->js.max_file = -1;
     o->js.sync_interval_ns = 120 * NS_PER_S;
     o->js.strict = true;
+    o->js.default_max_consumers = 1000;
     return o;
 }
 

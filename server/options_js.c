@@ -19,7 +19,7 @@ static opt_read_fn read_strict, read_sync, read_memory, read_file, read_limits, 
 static const struct opt_row limit_rows[] = {
     {"max_ack_pending", OPT_INT, AT(max_ack_pending), .help = "most a consumer may ask for"},
     {"max_request_batch", OPT_INT, AT(max_request_batch), .help = "most a pull request may ask for"},
-    {"default_max_consumers", OPT_INT, AT(default_max_consumers), .help = "consumers of a stream that names no limit"},
+    {"default_max_consumers", OPT_INT, AT(default_max_consumers), .dflt = 1000, .help = "consumers of a stream that names no limit; -1: any number"},
     {"duplicate_window", OPT_CALL, AT(duplicate_window_ns), .read = read_window, .help = "longest duplicate window"},
     {"max_ha_assets", OPT_QUIET, .help = "for clusters"},
     {"batch", OPT_LATER, .help = "atomic batches"},
