@@ -48,6 +48,7 @@ struct jsapi_host {
     int64_t max_ack_pending, max_request_batch,
         default_max_consumers;       /* server limits; <= 0: none */
     int64_t duplicate_window_max_ns; /* 0: none */
+    int64_t max_memory, max_storage; /* bytes all streams may reserve; <= 0: none */
     /* account is what jsapi_account_open() was given. */
     enum jsapi_published (*publish)(void *arg, void *account, struct msg_view *m);
     struct jsapi_sub *(*subscribe)(void *arg, void *account, struct slice pattern,

@@ -11,25 +11,44 @@
 /* --- limits of the account
  * ------------------------------------------------------------------------------------ */
 
-/* Bytes that other streams of this storage reserved, and whether there is room for `more` (-1: at
- * least one byte). */
+/* What the account's streams of this storage reserved, without `except`. */
+static int64_t reserved(const struct jsapi_account *a, bool memory, const struct js_stream *except)
+{
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < a->n_streams; i++) {
+        const struct js_stream *s = a->streams[i];
+        if (s != except && (s->cfg.storage == STORE_MEMORY) == memory && s->cfg.max_bytes > 0 &&
+            __builtin_add_overflow(sum, s->cfg.max_bytes, &sum))
+            return INT64_MAX;
+    }
+    return sum;
+}
+
+static int64_t reserved_by_all(const struct jsapi *js, bool memory, const struct js_stream *except)
+{
+    int64_t sum = 0;
+
+    LIST_EACH(it, &js->accounts)
+    if (__builtin_add_overflow(
+            sum, reserved(LIST_ENTRY(it, struct jsapi_account, link), memory, except), &sum))
+        return INT64_MAX;
+    return sum;
+}
+
+/* Is there room for what c reserves? A new stream without max_bytes wants at least one byte. */
 static bool bytes_fit(const struct jsapi_account *a, const struct stream_config *c,
                       const struct js_stream *except, struct js_error *e)
 {
     bool memory = c->storage == STORE_MEMORY;
-    int64_t limit = memory ? a->limits.max_memory : a->limits.max_storage;
-    int64_t want = c->max_bytes > 0 ? c->max_bytes : 1;
+    int64_t mine = memory ? a->limits.max_memory : a->limits.max_storage;
+    int64_t all = memory ? a->js->host.max_memory : a->js->host.max_storage;
+    int64_t want = c->max_bytes > 0 ? c->max_bytes : except ? 0 : 1;
 
-    if (limit < 0)
+    if ((mine < 0 || (want <= mine && reserved(a, memory, except) <= mine - want)) &&
+        (all <= 0 || (want <= all && reserved_by_all(a->js, memory, except) <= all - want)))
         return true;
-    for (size_t i = 0; i < a->n_streams; i++) {
-        const struct js_stream *s = a->streams[i];
-        if (s != except && (s->cfg.storage == STORE_MEMORY) == memory && s->cfg.max_bytes > 0 &&
-            __builtin_add_overflow(want, s->cfg.max_bytes, &want))
-            want = INT64_MAX;
-    }
-    return want <= limit ||
-           js_fail(e, memory ? JSMemoryResourcesExceededErr : JSStorageResourcesExceededErr, NULL);
+    return js_fail(e, memory ? JSMemoryResourcesExceededErr : JSStorageResourcesExceededErr, NULL);
 }
 
 static bool limits_allow(const struct jsapi_account *a, const struct stream_config *c,

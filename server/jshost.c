@@ -224,6 +224,8 @@ static int open_api(struct jshost *h)
                               .max_request_batch = o->max_request_batch,
                               .default_max_consumers = o->default_max_consumers,
                               .duplicate_window_max_ns = o->duplicate_window_ns,
+                              .max_memory = o->max_memory,
+                              .max_storage = o->max_file,
                               .publish = publish,
                               .subscribe = subscribe,
                               .unsubscribe = unsubscribe,

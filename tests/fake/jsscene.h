@@ -27,7 +27,8 @@ struct jsscene {
     struct jsapi_account *acc;
     struct jsapi_limits limits;
     struct slice domain;
-    int account; /* its address is the host's account */
+    int64_t max_storage; /* of the server; 0: none */
+    int account;         /* its address is the host's account */
     bool pressed;
 };
 
@@ -70,6 +71,7 @@ static inline void jsscene_start(struct jsscene *s)
     free(why);
     jshost_init(&s->host, &s->ft, s->store);
     s->host.host.domain = s->domain;
+    s->host.host.max_storage = s->max_storage;
     jshost_want(&s->host, "_INBOX.>");
     assert_int_equal(jsapi_open(&s->host.host, &s->js), 0);
     assert_int_equal(jsapi_account_open(s->js, &s->account, SLICE("$G"), &s->limits, &s->acc), 0);

@@ -340,6 +340,34 @@ static void publishing_beyond_the_account_is_refused(void **state)
     jsscene_expect(&s, "A", payload, "\"seq\":5}");
 }
 
+static int setup_small(void **state)
+{
+    (void)state;
+    jsscene_init(&s);
+    s.max_storage = 10000;
+    jsscene_start(&s);
+    return 0;
+}
+
+/* As recorded from the genuine server with max_file: 10000. */
+static void reservations_of_the_server(void **state)
+{
+    (void)state;
+    jsscene_expect(&s, API "STREAM.CREATE.A", "{\"name\":\"A\",\"max_bytes\":10001}",
+                   "\"err_code\":10047");
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"max_bytes\":8000}");
+    jsscene_expect(&s, API "STREAM.CREATE.B", "{\"name\":\"B\",\"max_bytes\":2001}",
+                   "\"err_code\":10047");
+    create(API "STREAM.CREATE.B", "{\"name\":\"B\"}");
+    create(API "STREAM.CREATE.C", "{\"name\":\"C\",\"max_bytes\":2000}");
+    create(API "STREAM.CREATE.M", "{\"name\":\"M\",\"max_bytes\":20000,\"storage\":\"memory\"}");
+    jsscene_expect(&s, API "STREAM.CREATE.D", "{\"name\":\"D\"}", "\"err_code\":10047");
+    jsscene_expect(&s, API "STREAM.UPDATE.A", "{\"name\":\"A\",\"max_bytes\":9000}",
+                   "\"err_code\":10047");
+    jsscene_expect(&s, API "STREAM.UPDATE.B", "{\"name\":\"B\",\"description\":\"x\"}",
+                   "\"config\"");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -358,6 +386,7 @@ int main(void)
         T(deleting_ends_what_waits),
         L(limits_of_the_account),
         L(publishing_beyond_the_account_is_refused),
+        cmocka_unit_test_setup_teardown(reservations_of_the_server, setup_small, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
