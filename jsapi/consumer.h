@@ -215,8 +215,9 @@ void consumers_unindex(struct consumers *cs, struct js_consumer *c);
 
 /* --- showing (consumer_info.c)
  * ------------------------------------------------------------------------------ */
-/* The members of a consumer info into the open object; live: with the server's version and level.
- */
-void consumer_write(struct js_consumer *c, struct json_out *j, bool live);
+/* The members of a consumer info into the open object; LIVE: the config with the server's version
+ * and level. */
+enum consumer_show { SHOW_NO_CONFIG, SHOW_STORED, SHOW_LIVE };
+void consumer_write(struct js_consumer *c, struct json_out *j, enum consumer_show show);
 
 #endif

@@ -90,7 +90,7 @@ static void finish(struct request *r)
             return;
         if (x->identity)
             r->out_hdr = consumer_identity_header(r, c->stream);
-        consumer_write(c, api_ok(r), true);
+        consumer_write(c, api_ok(r), SHOW_LIVE);
         api_send(r);
     }
     consumer_drop(c);

@@ -18,13 +18,14 @@ static void write_pair(struct json_out *j, const char *key, struct pending_pair 
     json_end(j);
 }
 
-void consumer_write(struct js_consumer *c, struct json_out *j, bool live)
+void consumer_write(struct js_consumer *c, struct json_out *j, enum consumer_show show)
 {
     int64_t now = clock_wall();
     json_str(j, "stream_name", c->stream->name);
     json_str(j, "name", c->name);
     json_time(j, "created", c->created);
-    consumer_config_write(c->cfg, j, "config", live, consumer_host(c)->version);
+    if (show != SHOW_NO_CONFIG)
+        consumer_config_write(c->cfg, j, "config", show == SHOW_LIVE, consumer_host(c)->version);
     write_pair(j, "delivered", c->pend.delivered, c->delivered_wall);
     write_pair(j, "ack_floor", c->pend.floor, c->acked_wall);
     json_u64(j, "num_ack_pending", pending_count(&c->pend));
@@ -60,6 +61,6 @@ void consumer_info(struct request *r)
     struct js_consumer *c = consumer_asked(r);
     if (!c || !consumer_counted(c, r))
         return;
-    consumer_write(c, api_ok(r), true);
+    consumer_write(c, api_ok(r), SHOW_LIVE);
     api_send(r);
 }

@@ -37,7 +37,7 @@ static void show_name(struct js_consumer *c, struct json_out *j)
 static void show_info(struct js_consumer *c, struct json_out *j)
 {
     json_obj(j, NULL);
-    consumer_write(c, j, false);
+    consumer_write(c, j, SHOW_STORED);
     json_end(j);
 }
 

@@ -68,7 +68,7 @@ static void finish(struct request *r)
         if (hdr_get(r->hdr, SLICE("Nats-Stream-Identity"), &ignored))
             r->out_hdr = consumer_identity_header(r, r->stream);
         struct json_out *j = api_ok(r);
-        consumer_write(c, j, true);
+        consumer_write(c, j, SHOW_LIVE);
         json_u64(j, "reset_seq", x->seq);
         api_send(r);
     }

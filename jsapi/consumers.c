@@ -369,12 +369,11 @@ void consumers_damaged(struct consumers *cs, uint64_t seq)
 
 void consumers_describe(struct consumers *cs, struct json_out *out, bool config)
 {
-    (void)config;
     for (size_t i = 0; i < cs->n; i++) {
         if (cs->at[i]->cfg->direct || cs->at[i]->state == CONSUMER_MAKING)
             continue;
         json_obj(out, NULL);
-        consumer_write(cs->at[i], out, false);
+        consumer_write(cs->at[i], out, config ? SHOW_STORED : SHOW_NO_CONFIG);
         json_end(out);
     }
 }

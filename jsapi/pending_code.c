@@ -18,6 +18,8 @@
 #include "base/clock.h"
 #include "jsapi/pending_log.h"
 
+#define SEQ_MAX (1ULL << 62) /* more than any stream will see */
+
 enum { CODE_VERSION = 1, KIND_DELTA = 0, KIND_SNAPSHOT = 1 };
 
 /* --- numbers -----------------------------------------------------------------------------------
@@ -245,13 +247,15 @@ static int read_snapshot(struct pending *p, struct reader *r, int64_t shift)
     to.floor.consumer = take_varint(r);
     to.floor.stream = take_varint(r);
     uint64_t live = take_varint(r), given = take_varint(r), seq = 0;
-    bool ok = !r->bad && to.floor.consumer <= to.delivered.consumer &&
+    bool ok = !r->bad && to.delivered.stream <= SEQ_MAX &&
+              to.floor.consumer <= to.delivered.consumer &&
               to.floor.stream <= to.delivered.stream && (!live || p->rules.tracks) &&
               read_entries(&to, r, live, shift);
     for (uint64_t i = 0; ok && i < given; i++) {
         uint64_t gap = take_varint(r);
-        ok = !r->bad && gap && seq + gap > seq;
+        ok = !r->bad && gap && gap <= SEQ_MAX;
         seq += gap;
+        ok = ok && seq <= to.delivered.stream;
         if (ok)
             pending_give(&to, seq);
     }
@@ -270,6 +274,10 @@ static bool replay(struct pending *p, enum pending_op op, uint64_t sseq, int64_t
                    uint64_t number)
 {
     uint32_t deliveries;
+    if (!sseq || sseq > SEQ_MAX)
+        return false;
+    if (op != PLOG_DELIVER && op != PLOG_SKIP && sseq > p->delivered.stream)
+        return false;
     switch (op) {
     case PLOG_DELIVER:
         if (sseq <= p->delivered.stream)
