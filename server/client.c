@@ -80,6 +80,42 @@ static void client_wake(struct client *cl);
 /* --- small words
  * ---------------------------------------------------------------------------------- */
 
+/* Bytes of the UTF-8 sequence at the start of s; 0: it is none. */
+static size_t utf8_run(struct slice s)
+{
+    unsigned char c = (unsigned char)s.p[0];
+    size_t n = c < 0x80 ? 1 : c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+
+    if ((c >= 0x80 && c < 0xc2) || c > 0xf4 || n > s.n)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if (((unsigned char)s.p[i] & 0xc0) != 0x80)
+            return 0;
+    return n;
+}
+
+void client_quote(struct buf *out, struct slice s)
+{
+    static const char plain[] = "\a\b\t\n\v\f\r", words[] = "abtnvfr";
+
+    buf_add_char(out, '"');
+    while (s.n) {
+        size_t n = utf8_run(s);
+        unsigned char c = (unsigned char)s.p[0];
+        const char *word = c ? strchr(plain, c) : NULL;
+        if (word)
+            buf_printf(out, "\\%c", words[word - plain]);
+        else if (n == 0 || c < ' ' || c == 0x7f)
+            buf_printf(out, "\\x%02x", c);
+        else if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else
+            buf_add(out, s.p, n);
+        s = slice_skip(s, n ? n : 1);
+    }
+    buf_add_char(out, '"');
+}
+
 /* "127.0.0.1:51234 - cid:7 - "v1:go:name" - "ACC/user:bob" - " as far as it is known. */
 static void label(const struct client *cl, struct buf *out)
 {
@@ -88,10 +124,15 @@ static void label(const struct client *cl, struct buf *out)
     conn_info(cl->conn, &net);
     buf_printf(out, strchr(net.ip, ':') ? "[%s]:%u - cid:%llu" : "%s:%u - cid:%llu", net.ip,
                net.port, (unsigned long long)cl->ep.id);
-    if (cl->version || cl->lang || cl->name)
-        buf_printf(out, " - \"%s%s%s%s%s%s\"", cl->version ? "v" : "",
-                   cl->version ? cl->version : "", cl->lang ? ":" : "", cl->lang ? cl->lang : "",
-                   cl->name ? ":" : "", cl->name ? cl->name : "");
+    if (cl->version || cl->lang || cl->name) {
+        struct buf who = BUF_INIT;
+        buf_printf(&who, "%s%s%s%s%s%s", cl->version ? "v" : "", cl->version ? cl->version : "",
+                   cl->lang ? ":" : "", cl->lang ? cl->lang : "", cl->name ? ":" : "",
+                   cl->name ? cl->name : "");
+        buf_add_str(out, " - ");
+        client_quote(out, buf_slice(&who));
+        buf_release(&who);
+    }
     if (cl->ep.account && cl->user)
         buf_printf(out, " - \"%s/user:%s\"", cl->ep.account->name, auth_user_name(cl->user));
     buf_add_str(out, " - ");
@@ -128,22 +169,6 @@ void client_err(struct client *cl, const char *fmt, ...)
     buf_release(&line);
 }
 
-/* As Go's %q writes it; what is above ASCII stays as it is. */
-static void add_quoted(struct buf *out, struct slice s)
-{
-    buf_add_char(out, '"');
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c == '"' || c == '\\')
-            buf_add_char(out, '\\');
-        if (c < ' ' || c == 0x7f)
-            buf_printf(out, "\\x%02x", c);
-        else
-            buf_add_char(out, (char)c);
-    }
-    buf_add_char(out, '"');
-}
-
 void client_deny(struct client *cl, enum client_denied what, struct slice subject,
                  struct slice queue, struct slice sid)
 {
@@ -159,13 +184,13 @@ void client_deny(struct client *cl, enum client_denied what, struct slice subjec
 
     buf_printf(&err, "Permissions Violation for %s ", words[what].err);
     buf_printf(&line, "%s ", words[what].log);
-    add_quoted(&err, subject);
-    add_quoted(&line, subject);
+    client_quote(&err, subject);
+    client_quote(&line, subject);
     if (queue.n) {
         buf_add_str(&err, " using queue ");
-        add_quoted(&err, queue);
+        client_quote(&err, queue);
         buf_add_str(&line, ", Queue: ");
-        add_quoted(&line, queue);
+        client_quote(&line, queue);
     }
     if (what == DENIED_AFTER_RELOAD)
         buf_printf(&err, " (sid \"%.*s\")", SLICE_FMT(sid));

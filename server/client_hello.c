@@ -111,12 +111,15 @@ static void take_hello(struct client *cl, const struct hello *h)
 
 static void refuse(struct client *cl, const struct auth_hello *who)
 {
-    if (who && who->nkey.n)
-        client_log(cl, LOG_ERROR, "authentication error - Nkey \"%.*s\"", SLICE_FMT(who->nkey));
-    else if (who && who->user.n)
-        client_log(cl, LOG_ERROR, "authentication error - User \"%.*s\"", SLICE_FMT(who->user));
-    else
-        client_log(cl, LOG_ERROR, "authentication error");
+    struct buf line = BUF_INIT;
+
+    buf_add_str(&line, "authentication error");
+    if (who && (who->nkey.n || who->user.n)) {
+        buf_add_str(&line, who->nkey.n ? " - Nkey " : " - User ");
+        client_quote(&line, who->nkey.n ? who->nkey : who->user);
+    }
+    client_log(cl, LOG_ERROR, "%s", buf_cstr(&line));
+    buf_release(&line);
     client_close(cl, CLIENT_AUTH_VIOLATION, "Authorization Violation");
 }
 
@@ -167,6 +170,8 @@ static void check(struct client *cl, struct auth_hello *who)
         return;
     case AUTH_LATER:
         client_enter(cl, CLIENT_CHECKING, "bcrypt");
+        conn_timeout(cl->conn,
+                     0); /* the helper answers; the time it takes is not the client's fault */
         conn_pause(cl->conn);
         return;
     }

@@ -9,6 +9,7 @@
 #ifndef SERVER_CLIENT_STATE_H
 #define SERVER_CLIENT_STATE_H
 
+#include "base/buf.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/turn.h"
@@ -76,6 +77,9 @@ struct client_sub {
 
 /* client.c */
 void client_err(struct client *cl, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* As Go's %q writes it; what is above ASCII stays as it is. Nothing a peer says reaches the log
+ * otherwise. */
+void client_quote(struct buf *out, struct slice s);
 /* What is not permitted: -ERR and a line in the log, subjects quoted as Go quotes. */
 enum client_denied { DENIED_PUBLISH, DENIED_REPLY, DENIED_SUBSCRIBE, DENIED_AFTER_RELOAD };
 void client_deny(struct client *cl, enum client_denied what, struct slice subject,

@@ -109,7 +109,18 @@ static void pong(struct client *cl)
 /* --- one operation
  * ---------------------------------------------------------------------------------- */
 
-static void trace_in(const struct client *cl, const struct op *op, struct slice raw)
+/* A line in the log about something the peer said, quoted. */
+static void quote_log(const struct client *cl, enum log_level level, const char *before,
+                      struct slice said, const char *after)
+{
+    struct buf text = BUF_INIT;
+
+    client_quote(&text, said);
+    client_log(cl, level, "%s%s%s", before, buf_cstr(&text), after);
+    buf_release(&text);
+}
+
+static void trace_in(const struct client *cl, const struct op *op)
 {
     static const char *const names[VERB_COUNT_] = {
         [VERB_INFO] = "INFO",   [VERB_PING] = "PING",      [VERB_PONG] = "PONG", [VERB_OK] = "+OK",
@@ -118,7 +129,6 @@ static void trace_in(const struct client *cl, const struct op *op, struct slice 
     size_t max = cl->srv->rules.traced_max;
     struct slice p = op->payload;
 
-    (void)raw;
     if (op->verb == VERB_CONNECT)
         return; /* client_connect_word() hides the secrets */
     if (op->args.n)
@@ -128,9 +138,9 @@ static void trace_in(const struct client *cl, const struct op *op, struct slice 
     if (op->verb != VERB_PUB && op->verb != VERB_HPUB)
         return;
     if (max && p.n > max)
-        client_log(cl, LOG_TRACE, "<<- MSG_PAYLOAD: [\"%.*s...\"]", SLICE_FMT(slice_head(p, max)));
+        quote_log(cl, LOG_TRACE, "<<- MSG_PAYLOAD: [", slice_head(p, max), "...]");
     else
-        client_log(cl, LOG_TRACE, "<<- MSG_PAYLOAD: [\"%.*s\"]", SLICE_FMT(p));
+        quote_log(cl, LOG_TRACE, "<<- MSG_PAYLOAD: [", p, "]");
 }
 
 /* Returns the cost in deliveries. */
@@ -162,7 +172,7 @@ static uint32_t say(struct client *cl, const struct op *op)
         client_connect_word(cl, op->args);
         return 0;
     case VERB_ERR:
-        client_log(cl, LOG_ERROR, "Client Error %.*s", SLICE_FMT(op->args));
+        quote_log(cl, LOG_ERROR, "Client Error ", op->args, "");
         client_close(cl, CLIENT_PARSE_ERROR, NULL);
         return 0;
     case VERB_INFO:
@@ -180,12 +190,11 @@ static uint32_t say(struct client *cl, const struct op *op)
 
 static void broken(struct client *cl, enum parsed r, const struct op *op, struct slice in)
 {
-    struct slice head = slice_head(in, 32);
+    char why[64];
 
     switch (r) {
     case PARSE_UNKNOWN:
-        client_log(cl, LOG_ERROR, "Client parser ERROR: proto='\"%.*s\"...'",
-                   SLICE_FMT(slice_trim(head)));
+        quote_log(cl, LOG_ERROR, "Client parser ERROR: proto='", slice_head(in, 32), "...'");
         client_close(cl, CLIENT_PARSE_ERROR, parse_error_text(r));
         return;
     case PARSE_LINE:
@@ -194,12 +203,13 @@ static void broken(struct client *cl, enum parsed r, const struct op *op, struct
         client_close(cl, CLIENT_MAX_LINE, parse_error_text(r));
         return;
     case PARSE_PAYLOAD:
-        client_log(cl, LOG_ERROR, "maximum payload exceeded: [%.*s] vs %zu", SLICE_FMT(op->args),
-                   cl->limits.max_payload);
+        (void)snprintf(why, sizeof why, " vs %zu", cl->limits.max_payload);
+        quote_log(cl, LOG_ERROR, "maximum payload exceeded: ", op->args, why);
         client_close(cl, CLIENT_MAX_PAYLOAD, parse_error_text(r));
         return;
     case PARSE_BAD_ARGS:
-        client_log(cl, LOG_ERROR, "%s: \"%.*s\"", op->why, SLICE_FMT(op->args));
+        (void)snprintf(why, sizeof why, "%s: ", op->why);
+        quote_log(cl, LOG_ERROR, why, slice_head(op->args, 256), "");
         client_close(cl, CLIENT_PROTOCOL, NULL);
         return;
     case PARSED:
@@ -239,7 +249,7 @@ void client_words(struct client *cl)
             break;
         }
         if (__builtin_expect(log_trace_on, 0))
-            trace_in(cl, &op, in);
+            trace_in(cl, &op);
         deliveries += say(cl, &op);
         in = slice_skip(in, op.len);
         if (++ops >= SHARE_OPS || deliveries >= SHARE_DELIVERIES)

@@ -140,8 +140,8 @@ void conn_mark_dirty(struct conn *c)
 /* Next turn, not this one: the timer is set at this turn's end. */
 void conn_mark_again(struct conn *c)
 {
-    if (!list_empty(&c->again))
-        return;
+    if (!list_empty(&c->again) || c->state == DEAD)
+        return; /* the upper storey may ask before it has heard GONE */
     list_push_back(&c->room->again, &c->again);
     c->room->turn->at_end(c->room->turn->loop, &c->room->end);
 }
