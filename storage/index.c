@@ -25,7 +25,8 @@
 #include "storage/store.h"
 
 enum {
-    ROW_BYTES = 120, /* what a row about costs in a batch */
+    GENERATION_COMMITS = 16, /* in about so many commits all that is dirty is written */
+    ROW_BYTES = 120,         /* what a row about costs in a batch */
     CATCH_APPENDS = 0,
     CATCH_DELETES,
     CATCH_TRIMS,
@@ -397,6 +398,8 @@ bool index_flush(struct stream *s, size_t most)
     struct batch *b = stream_batch(s);
     if (!x->flushing)
         generation_begin(s);
+    if (x->ndirty * ROW_BYTES / GENERATION_COMMITS > most) /* or they would only become more */
+        most = x->ndirty * ROW_BYTES / GENERATION_COMMITS;
     while (most >= ROW_BYTES && !list_empty(&x->dirty)) {
         struct subject *e = LIST_ENTRY(x->dirty.next, struct subject, link);
         most -= ROW_BYTES;

@@ -25,6 +25,7 @@
 #include "base/mem.h"
 #include "storage/append.h"
 #include "storage/chores.h"
+#include "storage/compact.h"
 #include "storage/cursor.h"
 #include "storage/looks.h"
 #include "storage/space.h"
@@ -256,10 +257,11 @@ static struct store *store_new(const struct store_config *cfg, const struct stor
     st->turn = host->turn;
     st->lock_fd = -1;
     st->lazy_at = (struct laziness){.journal_max = 4 << 20,
-                                    .flush_dirty = 4096,
+                                    .flush_dirty = 32768,
                                     .flush_lag = 65536,
                                     .clean_max = 8192,
-                                    .rows_bytes = 256 * 1024};
+                                    .rows_bytes = 256 * 1024,
+                                    .compact_bytes = 1 << 20};
     st->pool = pool_new();
     st->gather = batch_new(1);
     st->mem = batch_new(1);
@@ -268,6 +270,7 @@ static struct store *store_new(const struct store_config *cfg, const struct stor
     list_init(&st->clean);
     list_init(&st->dirty_cursors);
     list_init(&st->reclaims);
+    list_init(&st->compactions);
     htab_init(&st->names);
     pins_init(&st->pins);
     store_posts_init(st);
@@ -289,6 +292,7 @@ static void free_streams(struct store *st)
         struct stream *s = LIST_ENTRY(e, struct stream, link);
         st->turn->job_stop(st->turn->loop, &s->catch_up);
         turn_unset(st->turn, &s->expiry);
+        compact_end(s);
         stream_free(s);
     }
 }
@@ -370,6 +374,7 @@ void store_close(struct store *st)
         chores_end(s, E_CLOSED);
         append_refuse_parked(s, E_CLOSED);
         looks_end(s, E_CLOSED);
+        compact_end(s);
     }
     reclaim_end(st, NULL);
     st->closing = true;

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "storage/append.h"
 #include "storage/chores.h"
+#include "storage/compact.h"
 #include "storage/cursor.h"
 #include "storage/looks.h"
 #include "storage/space.h"
@@ -217,6 +218,7 @@ static void trim_touched(struct batch *b)
         if (s->life == STREAM_LIVE) {
             stream_trim(s);
             stream_give_blocks_back(s, false);
+            compact_when_due(s);
         }
     }
 }
@@ -441,6 +443,7 @@ static void end_work(struct store *st, int err)
         if (s->memory)
             continue;
         chores_end(s, err);
+        compact_end(s);
         append_refuse_parked(s, err);
         looks_end(s, err);
         st->turn->job_stop(st->turn->loop, &s->catch_up);
@@ -562,6 +565,7 @@ void store_on_back(void *store)
         press(st);
     }
     chores_wake(st);
+    compact_wake(st);
     store_hand_over(st);
 }
 

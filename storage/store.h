@@ -33,11 +33,12 @@ enum {
 
 /* When lazy things are written. Fields, so that a test can make everything happen early. */
 struct laziness {
-    uint64_t journal_max; /* beyond it, old pins are asked to write themselves down */
-    size_t flush_dirty;   /* dirty subjects of a stream that ask for a flush */
-    uint64_t flush_lag;   /* messages beyond the index's watermark that do */
-    size_t clean_max;     /* clean subjects kept, of all streams */
-    size_t rows_bytes;    /* rows written with one commit */
+    uint64_t journal_max;   /* beyond it, old pins are asked to write themselves down */
+    size_t flush_dirty;     /* dirty subjects of a stream that ask for a flush */
+    uint64_t flush_lag;     /* messages beyond the index's watermark that do */
+    size_t clean_max;       /* clean subjects kept, of all streams */
+    size_t rows_bytes;      /* rows written with one commit */
+    uint64_t compact_bytes; /* removed from the middle of a stream before blocks are rewritten */
 };
 
 /* Bytes as accounted, of one account. */
@@ -90,8 +91,9 @@ struct store {
     uint64_t idle_seconds; /* since the last commit */
     int ballast;           /* 1: the file is there */
     uint64_t ballast_bytes;
-    size_t nchores;       /* in all streams */
-    bool flush_more;      /* some stream's rows did not fit into the last commit */
+    size_t nchores;  /* in all streams */
+    bool flush_more; /* some stream's rows did not fit into the last commit */
+    struct list compactions;
     struct list reclaims; /* deleted streams whose rows are being removed */
 };
 

@@ -103,7 +103,7 @@ void stream_forget(struct stream *s)
     pin_clear(&s->state_pin);
     s->touched = 0;
     s->first_ts_stale = false;
-    s->freed = s->asked_below = 0;
+    s->freed = s->holed = s->asked_below = 0;
     begin_empty(s);
 }
 
@@ -389,6 +389,7 @@ static void number_out(struct stream *s, uint64_t seq, struct slice subject, boo
 static void drop(struct stream *s, uint64_t seq, const struct record *r, bool head)
 {
     counted_out(s, r ? stream_account(s, r) : 0);
+    s->holed += r && !head ? stream_account(s, r) : 0;
     struct slice subject = r ? r->subject : (struct slice){0};
     if (!s->memory && !head)
         op_delete(stream_batch(s), s->sid, seq, subject);

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "storage/append.h"
 #include "storage/chores.h"
+#include "storage/compact.h"
 #include "storage/cursor.h"
 #include "storage/limits.h"
 #include "storage/looks.h"
@@ -247,6 +248,7 @@ int store_stream_delete(struct stream *s, store_done_fn *done, void *arg)
     s->watch = NULL;
     store_unpublish_name(s);
     chores_end(s, E_CLOSED);
+    compact_end(s);
     reclaim_end(st, s);
     append_refuse_parked(s, E_CLOSED);
     looks_end(s, E_CLOSED);

@@ -460,7 +460,8 @@ static void be_eager(struct model *m)
                                            .flush_dirty = 1 + dice(m, 20),
                                            .flush_lag = 1 + dice(m, 500),
                                            .clean_max = dice(m, 8),
-                                           .rows_bytes = 200 + dice(m, 3000)};
+                                           .rows_bytes = 200 + dice(m, 3000),
+                                           .compact_bytes = 1 + dice(m, 20000)};
 }
 
 static void found_again(struct model *m)
