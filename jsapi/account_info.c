@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "jsapi/api.h"
 #include "jsapi/consumers.h"
+#include "jsapi/replicate.h"
 
 struct figures { /* of one account */
     int64_t memory, storage, reserved_memory, reserved_storage;
@@ -114,10 +115,7 @@ static void describe_stream(struct js_stream *s, struct json_out *j, bool consum
     json_obj(j, NULL);
     json_str(j, "name", s->name);
     json_time(j, "created", s->created);
-    json_obj(j, "cluster");
-    json_str(j, "name", h->server_name);
-    json_str(j, "leader", h->server_name);
-    json_end(j);
+    js_write_cluster(h, j);
     if (config)
         stream_config_write(&s->cfg, j, "config", false, h->version);
     js_stream_write_state(s, j, (struct slice){0}, (struct slice){0});
@@ -126,6 +124,7 @@ static void describe_stream(struct js_stream *s, struct json_out *j, bool consum
         consumers_describe(s->consumers, j, config);
         json_end(j);
     }
+    replicator_write_info(s->rep, j);
     json_end(j);
 }
 

@@ -435,7 +435,13 @@ static void describe(struct request *r, void *from)
         return;
     json_begin(&j, &text);
     json_obj(&j, NULL);
-    r->acc->js->host.describe(r->acc->js->host.arg, from, &j);
+    if (from) {
+        r->acc->js->host.describe(r->acc->js->host.arg, from, &j);
+    } else { /* our own sources and mirrors ask */
+        json_str(&j, "acc", r->acc->name);
+        json_str(&j, "server", r->acc->js->host.server_name);
+        json_cstr(&j, "kind", "JetStream");
+    }
     json_end(&j);
     r->client = arena_dup(&r->mem, buf_slice(&text));
     buf_release(&text);

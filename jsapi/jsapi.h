@@ -42,6 +42,7 @@ struct jsapi_host {
     struct store *store;
     struct slice domain; /* empty: none */
     struct slice server_name, server_id;
+    struct slice cluster; /* shown beside the leader; empty: none */
     struct slice version; /* the compatible one, "2.15.2" */
     int64_t max_payload;
     bool strict; /* unknown members of requests are errors */

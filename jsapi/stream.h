@@ -80,6 +80,8 @@ enum {
  * JSON texts for the state, empty: without. */
 void js_stream_write_info(struct js_stream *s, struct json_out *j, unsigned what,
                           struct slice subjects, struct slice deleted);
+/* Writes "cluster":{"name":…,"leader":…}. */
+void js_write_cluster(const struct jsapi_host *h, struct json_out *j);
 /* Writes "state":{…}, as of the last commit. */
 void js_stream_write_state(struct js_stream *s, struct json_out *j, struct slice subjects,
                            struct slice deleted);

@@ -64,6 +64,15 @@ void js_stream_write_state(struct js_stream *s, struct json_out *j, struct slice
     json_end(j);
 }
 
+void js_write_cluster(const struct jsapi_host *h, struct json_out *j)
+{
+    json_obj(j, "cluster");
+    if (h->cluster.n)
+        json_str(j, "name", h->cluster);
+    json_str(j, "leader", h->server_name);
+    json_end(j);
+}
+
 void js_stream_write_info(struct js_stream *s, struct json_out *j, unsigned what,
                           struct slice subjects, struct slice deleted)
 {
@@ -74,11 +83,8 @@ void js_stream_write_info(struct js_stream *s, struct json_out *j, unsigned what
     js_stream_write_state(s, j, subjects, deleted);
     if ((what & INFO_DOMAIN) && h->domain.n)
         json_str(j, "domain", h->domain);
-    if (what & INFO_CLUSTER) {
-        json_obj(j, "cluster");
-        json_str(j, "leader", h->server_name);
-        json_end(j);
-    }
+    if (what & INFO_CLUSTER)
+        js_write_cluster(h, j);
     replicator_write_info(s->rep, j);
     json_time(j, "ts", clock_wall());
 }

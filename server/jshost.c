@@ -217,6 +217,7 @@ static int open_api(struct jshost *h)
                               .domain = srv->domain,
                               .server_name = slice_cstr(srv->name),
                               .server_id = slice_cstr(srv->id),
+                              .cluster = slice_cstr(srv->boot->leaf.nremotes ? srv->name : ""),
                               .version = SLICE(SERVER_COMPAT),
                               .max_payload = srv->opt->max_payload,
                               .strict = o->strict,

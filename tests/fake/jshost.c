@@ -79,7 +79,7 @@ static size_t deliver(struct jshost *h, void *account, struct msg_view *m)
     for (size_t i = 0; i < n; i++) {
         LIST_EACH(it, &h->subs)
         if (it == &all[i]->link) {
-            (void)all[i]->fn(all[i]->arg, m, NULL);
+            (void)all[i]->fn(all[i]->arg, m, h);
             heard++;
             break;
         }
