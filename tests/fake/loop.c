@@ -54,9 +54,9 @@ static void mail(void *loop, turn_fn *fn, void *arg)
         list_push_back(&l->held, &m->link);
         pthread_cond_signal(&l->came);
     }
-    pthread_mutex_unlock(&l->lock);
     if (!hold)
         l->ft.turn.mail(&l->ft, fn, arg);
+    pthread_mutex_unlock(&l->lock);
 }
 
 /* The face of the fake turn takes the fake turn: these take the loop. */
@@ -259,17 +259,32 @@ bool fake_loop_wait(struct loop *l, bool (*done)(void *arg), void *arg)
     return fake_turn_wait(&l->ft, done, arg);
 }
 
+static void deliver(struct loop *l, struct list *letters)
+{
+    struct list *e;
+    while ((e = list_pop(letters)) != NULL) {
+        struct letter *m = LIST_ENTRY(e, struct letter, link);
+        l->ft.turn.mail(&l->ft, m->fn, m->arg);
+        free(m);
+    }
+}
+
 void fake_loop_hold_mail(struct loop *l, bool on)
 {
+    struct list now;
+    list_init(&now);
     pthread_mutex_lock(&l->lock);
     l->holding = on;
+    if (!on)
+        list_splice(&now, &l->held);
+    deliver(l, &now); /* before anything newer */
     pthread_mutex_unlock(&l->lock);
 }
 
 bool fake_loop_release_mail(struct loop *l)
 {
     struct timespec until;
-    struct list now, *e;
+    struct list now;
     int err = 0;
     list_init(&now);
     clock_gettime(CLOCK_REALTIME, &until);
@@ -279,11 +294,7 @@ bool fake_loop_release_mail(struct loop *l)
         err = pthread_cond_timedwait(&l->came, &l->lock, &until);
     list_splice(&now, &l->held);
     pthread_mutex_unlock(&l->lock);
-    while ((e = list_pop(&now)) != NULL) {
-        struct letter *m = LIST_ENTRY(e, struct letter, link);
-        l->ft.turn.mail(&l->ft, m->fn, m->arg);
-        free(m);
-    }
+    deliver(l, &now);
     fake_turn_run(&l->ft);
     return err == 0;
 }

@@ -7,6 +7,7 @@
  *     A< MSG orders.new 1 "x"  the next thing A hears; see words.h
  *     A~ LS+ foo               among what A has heard and nobody looked at yet
  *     A- nothing               A has heard nothing that nobody looked at
+ *     A- no LMSG orders        … nothing that begins so
  *     A- closed                A's connection is closed
  *     dialled H 7422           time passes until the server dials that port (a minute at most); H
  *                              is at the other end from now on
@@ -275,9 +276,22 @@ static void hear_among(struct peer *p, struct slice line)
              SLICE_FMT(buf_slice(wire_heard(p->w))));
 }
 
+/* Of all that was heard, nothing begins with these words. */
+static void not_among(struct peer *p, struct slice words)
+{
+    struct slice all = buf_slice(wire_heard(p->w)), head, payload;
+    for (size_t n; (n = words_next(all, &head, &payload)) > 0; all = slice_skip(all, n))
+        if (slice_starts(head, words))
+            fail("%s hears %.*s | %.*s", p->name, SLICE_FMT(head), SLICE_FMT(payload));
+}
+
 static void state_of(struct peer *p, struct slice what)
 {
     fake_loop_run(scn.srv.loop);
+    if (slice_starts(what, SLICE("no "))) {
+        not_among(p, slice_skip(what, 3));
+        return;
+    }
     if (slice_is(what, "closed")) {
         if (wire_alive(p->w))
             fail("%s is still connected", p->name);

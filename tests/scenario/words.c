@@ -39,9 +39,12 @@ static bool has_headers(struct slice verb)
     return slice_starts(verb, SLICE("H"));
 }
 
-/* Where the payload begins: a quote, { or [ after a blank; n: there is none. */
+/* Where the payload begins: a quote, { or [ after a blank; n: there is none (an -ERR quotes, too).
+ */
 static size_t payload_at(struct slice line)
 {
+    if (slice_starts(line, SLICE("-ERR")))
+        return line.n;
     for (size_t i = 1; i < line.n; i++)
         if (line.p[i - 1] == ' ' && strchr("\"{[", line.p[i]))
             return i;
@@ -67,10 +70,12 @@ static void unquote(struct slice q, struct buf *out)
     }
 }
 
-static bool is_number(struct slice s)
+static bool is_number(struct slice s) /* also one that is too large */
 {
-    uint64_t v;
-    return slice_u64(s, &v) == 0;
+    for (size_t i = 0; i < s.n; i++)
+        if (!isdigit((unsigned char)s.p[i]))
+            return false;
+    return s.n > 0;
 }
 
 /* "<name>" anywhere in the line becomes what was caught. */
