@@ -21,6 +21,7 @@ from screen import closing_table, screen
 from tills import Shift
 
 from frondtest.readback import read_stream
+from frondtest.till import killed_servers_are_no_news
 
 TILLS = 4  # per site
 
@@ -289,6 +290,7 @@ async def stay(story):
 
 async def main():
     options = arguments()
+    killed_servers_are_no_news()
     directory = Path(tempfile.mkdtemp(prefix="demo-", dir=Path.cwd()))
     stage = Stage(directory, options.site_kind)
     view = screen()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "interop"))
 
-from frondtest.till import Till, orders  # noqa: E402
+from frondtest.till import Till, killed_servers_are_no_news, orders  # noqa: E402
 
 WINDOW = 256  # orders of one till that may wait for their acks
 
@@ -23,6 +23,7 @@ def sell(url, site, tills, count, rate, seed, sold, pipe):
         sold.value += 1  # the only writer
 
     async def play():
+        killed_servers_are_no_news()
         till_list = [
             Till(url, f"orders.{site}.{number}", orders(site, number, seed, part), WINDOW,
                  rate / tills, counted=counted)

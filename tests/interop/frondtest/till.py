@@ -61,6 +61,15 @@ async def _quiet(_):
     pass
 
 
+def killed_servers_are_no_news():
+    """For the running loop: nats-py leaves the exception of its reading task to nobody when a server is killed."""
+    def handler(loop, context):
+        if not isinstance(context.get("exception"), OSError):
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(handler)
+
+
 class Till:
     def __init__(self, url, subject, source, window=256, rate=None, patience=10.0, counted=None):
         self.url, self.subject, self.source = url, subject, iter(source)
