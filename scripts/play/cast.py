@@ -114,6 +114,7 @@ class Prices:
         self.answers = {site.name: {"here": 0, "hub": 0, "here, link down": 0, "again": 0}
                         for site in stage.sites}
         self._tasks = []
+        self._closing = False  # beside cancel(): wait_for of Python 3.11 loses one that meets an answer
 
     async def open(self):
         for server in [self.stage.hub, *(site.server for site in self.stage.sites)]:
@@ -139,7 +140,7 @@ class Prices:
         nc = await site.server.connect(error_cb=quiet)
         seen = self.answers[site.name]
         try:
-            while True:
+            while not self._closing:
                 down = site.link_is_down
                 try:
                     reply = await nc.request("prices." + random.choice(GOODS), b"", timeout=0.5)
@@ -157,6 +158,7 @@ class Prices:
                 await nc.close()
 
     async def close(self):
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

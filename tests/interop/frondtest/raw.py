@@ -142,9 +142,14 @@ class Raw:
         while not enough():
             left = end - time.monotonic()
             pending = getattr(self.sock, "pending", lambda: 0)()
-            if not pending and (left <= 0 or not select.select([self.sock], [], [], left)[0]):
+            if not pending and (left <= 0 or not self._readable(left)):
                 raise TimeoutError(f"nothing more in time; so far {self.buffer[:200]!r}")
             data = self.sock.recv(256 * 1024)
             if not data:
                 raise EOFError(f"closed by the server; so far {self.buffer[:200]!r}")
             self.buffer += data
+
+    def _readable(self, seconds):
+        poll = select.poll()  # select() knows no descriptor above 1023
+        poll.register(self.sock, select.POLLIN)
+        return poll.poll(seconds * 1000)
