@@ -39,13 +39,11 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
-#include "base/domain.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/sm.h"
 #include "base/subject.h"
 #include "base/uid.h"
-#include "server/leaf_hello.h"
 #include "server/leaf_state.h"
 #include "server/loop.h"
 
@@ -80,12 +78,6 @@ static int64_t random_below(int64_t n)
     return n > 0 ? (int64_t)(r % (uint64_t)n) : 0;
 }
 
-static void replace(char **slot, struct slice with)
-{
-    free(*slot);
-    *slot = with.n ? slice_dup(with) : NULL;
-}
-
 static const char *peer_text(const struct leaf *l, char *out, size_t n)
 {
     snprintf(out, n, "%s:%u - lid:%llu", l->at.host ? l->at.host : "?", l->at.port,
@@ -94,13 +86,6 @@ static const char *peer_text(const struct leaf *l, char *out, size_t n)
 }
 
 /* --- states ---------------------------------------------------------------------------------- */
-
-static void forget_permissions(struct leaf *l)
-{
-    leaf_list_release(&l->out);
-    leaf_list_release(&l->in);
-    leaf_list_release(&l->said);
-}
 
 static void deaf(void *arg, struct conn *c, enum conn_event ev)
 {
@@ -116,10 +101,10 @@ static void enter_down(struct leaf *l)
     }
     turn_unset(loop_turn(l->host->loop), &l->stuck);
     lanes_clear(&l->lanes);
-    forget_permissions(l);
+    leaf_forget_permissions(l);
 }
 
-static void leaf_enter(struct leaf *l, enum leaf_state to, const char *why)
+void leaf_enter(struct leaf *l, enum leaf_state to, const char *why)
 {
     enum leaf_state from = (enum leaf_state)l->state;
     sm_move(leaf_rules, &l->state, to, "leaf", why);
@@ -305,196 +290,6 @@ static void dial(void *arg)
     start_resolve(l);
 }
 
-/* --- the handshake --------------------------------------------------------------------------- */
-
-static void add_json_list(json_t *perms, const char *key, struct leaf_list *l,
-                          void (*add)(struct leaf_list *, struct slice))
-{
-    json_t *list = json_key(perms, key);
-    for (size_t i = 0; list && i < json_array_size(list); i++) {
-        json_t *s = json_array_get(list, i);
-        if (json_is_string(s))
-            add(l, slice_of(json_string_value(s), json_string_length(s)));
-    }
-}
-
-/* Everything that restricts this link, once both domains are known. */
-static void collect_permissions(struct leaf *l, const struct leaf_info *info)
-{
-    forget_permissions(l);
-    if (info->export) {
-        add_json_list(info->export, "allow", &l->out, leaf_list_allow);
-        add_json_list(info->export, "deny", &l->out, leaf_list_deny);
-    }
-    if (info->import) {
-        add_json_list(info->import, "allow", &l->in, leaf_list_allow);
-        add_json_list(info->import, "deny", &l->in, leaf_list_deny);
-        add_json_list(info->import, "allow", &l->said, leaf_list_allow);
-        add_json_list(info->import, "deny", &l->said, leaf_list_deny);
-    }
-    for (size_t i = 0; i < l->cfg->ndeny_exports; i++)
-        leaf_list_deny(&l->out, l->cfg->deny_exports[i]);
-    for (size_t i = 0; i < l->cfg->ndeny_imports; i++) {
-        leaf_list_deny(&l->in, l->cfg->deny_imports[i]);
-        leaf_list_deny(&l->said, l->cfg->deny_imports[i]);
-    }
-    struct domain_pair pair = {
-        .ours = l->host->domain,
-        .jetstream = l->host->jetstream,
-        .theirs = slice_cstr(l->peer_domain),
-        .system = l->cfg->account->system,
-        .default_is_empty = l->cfg->default_domain_is_empty,
-    };
-    struct buf own = BUF_INIT;
-    struct slice denies[DOMAIN_DENY_MAX];
-    size_t n = domain_denies(&pair, DOMAIN_OUT, &own, denies);
-    for (size_t i = 0; i < n; i++)
-        leaf_list_deny(&l->out, denies[i]);
-    buf_clear(&own);
-    n = domain_denies(&pair, DOMAIN_IN, &own, denies);
-    for (size_t i = 0; i < n; i++)
-        leaf_list_deny(&l->in, denies[i]);
-    buf_release(&own);
-}
-
-static void say_connect(struct leaf *l)
-{
-    const char **deny = xcalloc(l->cfg->ndeny_imports + 1, sizeof *deny);
-    for (size_t i = 0; i < l->cfg->ndeny_imports; i++)
-        deny[i] = slice_dup(l->cfg->deny_imports[i]);
-    struct leaf_hello h = {
-        .version = l->host->version,
-        .server_id = l->host->server_id,
-        .name = l->host->server_name,
-        .cluster = l->host->cluster,
-        .domain = l->host->domain,
-        .remote_account = slice_cstr(l->cfg->account->name),
-        .nonce = slice_cstr(l->nonce),
-        .headers = l->peer_headers,
-        .jetstream = l->cfg->account->jetstream,
-        .is_hub = l->cfg->hub,
-        .isolate = l->cfg->isolate_request,
-        .compression_known = l->peer_known_compression,
-        .deny_pub = deny,
-        .ndeny_pub = l->cfg->ndeny_imports,
-        .credentials = &l->at,
-        .creds_file = l->cfg->credentials,
-        .nkey_seed = l->cfg->nkey,
-    };
-    struct buf line = BUF_INIT;
-    char *why = NULL;
-    int err = leaf_hello_write(&h, &line, &why);
-    for (size_t i = 0; i < l->cfg->ndeny_imports; i++)
-        free((void *)(uintptr_t)deny[i]);
-    free(deny);
-    if (err) {
-        leaf_fail(l, why ? why : err_text(err), 0);
-    } else {
-        conn_write(l->conn, line.data, line.len);
-        leaf_enter(l, LEAF_JOINING, "CONNECT is sent");
-        if (!l->info_on_connect)
-            leaf_enter(l, LEAF_UP, "the hub sends no second INFO");
-    }
-    free(why);
-    if (line.data)
-        explicit_bzero(line.data, line.cap);
-    buf_release(&line);
-}
-
-static void start_tls(struct leaf *l)
-{
-    struct tls_context *ctx = l->cfg->tls;
-    if (!ctx && l->host->default_tls)
-        ctx = l->host->default_tls(l->host->arg);
-    const char *name = leaf_url_is_ip(&l->at) && l->tls_name ? l->tls_name : l->at.host;
-    leaf_enter(l, LEAF_SECURING, name);
-    int err = ctx ? conn_start_tls(l->conn, ctx, false, name) : E_NOTFOUND;
-    if (err)
-        leaf_fail(l, "the hub asks for TLS and it can't be set up", 0);
-}
-
-/* An address that is a bare IP is checked against the first host name we were ever told of. */
-static void remember_tls_name(struct leaf *l)
-{
-    if (!l->tls_name)
-        replace(&l->tls_name, slice_cstr(leaf_urls_name(&l->urls)));
-}
-
-static void take_gossip(struct leaf *l, const struct leaf_info *info)
-{
-    struct slice urls[256];
-    size_t n = leaf_info_urls(info, urls, ARRAY_LEN(urls));
-    if (n == 0 || l->cfg->ignore_discovered)
-        return;
-    leaf_urls_gossip(&l->urls, urls, n);
-    remember_tls_name(l);
-}
-
-/* The hub's first INFO. False: the link is over. */
-static bool hear_greeting(struct leaf *l, const struct leaf_info *info)
-{
-    if (info->client_id == 0 || !(info->has_urls || info->info_on_connect)) {
-        leaf_fail(l, "attempted to connect to wrong port", 0);
-        return false;
-    }
-    if (slice_find(info->cluster, ' ') < info->cluster.n) {
-        leaf_refuse(l, "cluster name cannot contain spaces", 0);
-        return false;
-    }
-    if (slice_is(info->cluster, "_")) {
-        leaf_refuse(l, "cluster name is reserved", 0);
-        return false;
-    }
-    replace(&l->peer_name, info->server_name);
-    replace(&l->peer_cluster, info->cluster);
-    replace(&l->peer_domain, info->domain);
-    replace(&l->nonce, info->nonce);
-    l->peer_headers = info->headers;
-    l->peer_known_compression = info->has_compression;
-    l->info_on_connect = info->info_on_connect;
-    l->peer_max_payload = info->max_payload;
-    take_gossip(l, info);
-    collect_permissions(l, info);
-    if (info->tls_required || l->at.tls || l->cfg->tls)
-        start_tls(l);
-    else
-        say_connect(l);
-    return l->conn != NULL;
-}
-
-static bool hear_info(struct leaf *l, struct slice text)
-{
-    struct leaf_info info;
-    if (leaf_info_parse(text, &info)) {
-        leaf_fail(l, "the hub's INFO is not JSON", 0);
-        return false;
-    }
-    bool alive = true;
-    switch ((enum leaf_state)l->state) {
-    case LEAF_GREETING:
-        alive = hear_greeting(l, &info);
-        break;
-    case LEAF_JOINING:
-        if (!info.connect_info)
-            break;
-        replace(&l->remote_account, info.remote_account);
-        take_gossip(l, &info);
-        collect_permissions(l, &info);
-        leaf_enter(l, LEAF_UP, "taken in");
-        break;
-    case LEAF_UP:
-        take_gossip(l, &info);
-        break;
-    case LEAF_DOWN:
-    case LEAF_RESOLVING:
-    case LEAF_DIALING:
-    case LEAF_SECURING:
-        break;
-    }
-    leaf_info_release(&info);
-    return alive;
-}
-
 /* --- liveness -------------------------------------------------------------------------------- */
 
 static void say_ping(struct leaf *l)
@@ -585,7 +380,7 @@ static bool hear(struct leaf *l, const struct op *op)
 {
     switch (op->verb) {
     case VERB_INFO:
-        return hear_info(l, op->args);
+        return leaf_hear_info(l, op->args);
     case VERB_PING:
         conn_write(l->conn, "PONG\r\n", 6);
         return true;
@@ -651,7 +446,7 @@ static void on_data(struct leaf *l)
              * by the JSON reader */
             char *line = slice_dup(op.args);
             conn_consume(c, op.len);
-            hear_info(l, slice_cstr(line));
+            leaf_hear_info(l, slice_cstr(line));
             free(line);
             if (l->state != LEAF_JOINING && l->state != LEAF_UP)
                 return; /* over, or TLS comes first */
@@ -662,6 +457,13 @@ static void on_data(struct leaf *l)
         conn_consume(c, op.len);
     }
     conn_yield(l->conn);
+}
+
+/* The one we remembered may be the wrong one. */
+static void forget_tls_name(struct leaf *l)
+{
+    free(l->tls_name);
+    l->tls_name = NULL;
 }
 
 static void on_gone(struct leaf *l, struct conn *c)
@@ -675,7 +477,7 @@ static void on_gone(struct leaf *l, struct conn *c)
     };
     const char *text = why[conn_reason(c)];
     if (conn_reason(c) == CONN_TLS_FAILED && leaf_url_is_ip(&l->at))
-        replace(&l->tls_name, (struct slice){0}); /* the name we remembered may be the wrong one */
+        forget_tls_name(l);
     leaf_fail(l, text ? text : conn_error(c), 0);
 }
 
@@ -711,7 +513,7 @@ static void on_conn(void *arg, struct conn *c, enum conn_event ev)
         leaf_enter(l, LEAF_GREETING, "connected");
         break;
     case CONN_TLS_READY:
-        say_connect(l);
+        leaf_say_connect(l);
         break;
     case CONN_DATA:
         on_data(l);
@@ -763,7 +565,7 @@ int leaf_open(const struct leaf_host *host, const struct leaf_config *cfg, struc
     turn_timer_init(&l->stuck, on_stuck_timer, l);
     turn_set(loop_turn(host->loop), &l->retry, clock_mono());
     leaf_words_init(l);
-    remember_tls_name(l);
+    leaf_remember_tls_name(l);
     *out = l;
     return E_OK;
 }

@@ -27,7 +27,6 @@ struct leaf_host {
                              may be empty */
     struct slice domain;  /* JetStream's, may be empty */
     bool jetstream;       /* JetStream runs here */
-    bool system_account;  /* there is one */
     int64_t max_payload;
     /* The server's counters: links add to them. */
     uint64_t *in_msgs, *in_bytes, *out_msgs, *out_bytes, *slow_consumers, *stale_connections;

@@ -205,7 +205,7 @@ int leaf_hello_write(const struct leaf_hello *h, struct buf *out, char **why)
     if (h->ndeny_pub) {
         json_arr(&j, "deny_pub");
         for (size_t i = 0; i < h->ndeny_pub; i++)
-            json_cstr(&j, NULL, h->deny_pub[i]);
+            json_str(&j, NULL, h->deny_pub[i]);
         json_end(&j);
     }
     json_cstr(&j, "compress_mode", h->compression_known ? "off" : "not supported");

@@ -35,7 +35,7 @@ struct leaf_hello {
     struct slice version, server_id, name, cluster, domain, remote_account, nonce;
     bool headers, jetstream, is_hub, isolate;
     bool compression_known; /* the hub speaks of compression: we say "off", else "not supported" */
-    const char *const *deny_pub; /* deny_imports */
+    const struct slice *deny_pub; /* deny_imports */
     size_t ndeny_pub;
     const struct leaf_url *credentials; /* user and password, or a token; NULL: none */
     const char *creds_file;             /* NULL: none */

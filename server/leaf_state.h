@@ -1,5 +1,7 @@
-/* server/leaf_state.h -- one link from the inside: shared by leaf.c (its life) and leaf_words.c
- * (what is said on it) SPDX-License-Identifier: Apache-2.0 */
+/* server/leaf_state.h -- one link from the inside: shared by leaf.c (its life), leaf_greet.c (how
+ * it begins) and leaf_words.c (what is said on it)
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LEAF_STATE_H
 #define SERVER_LEAF_STATE_H
 
@@ -72,6 +74,8 @@ struct leaf {
 };
 
 /* leaf.c */
+/* The one mover: writes the state, then does its work. */
+void leaf_enter(struct leaf *l, enum leaf_state to, const char *why);
 /* The link is over: logs why, goes DOWN, dials again after the reconnect time plus delay. */
 void leaf_fail(struct leaf *l, const char *why, int64_t delay_ns);
 /* The same after telling the peer "-ERR 'text'". */
@@ -83,6 +87,14 @@ void leaf_slow(struct leaf *l, const char *which);
 #define LEAF_LONG_DELAY                                                                            \
     (30 * NS_PER_S) /* a loop, the same cluster name, a permission violation of a hub that dials   \
                      */
+
+/* leaf_greet.c */
+/* An INFO, in any state. False: the link is over. */
+bool leaf_hear_info(struct leaf *l, struct slice text);
+void leaf_say_connect(struct leaf *l);
+/* An address that is a bare IP is checked against the first host name we were ever told of. */
+void leaf_remember_tls_name(struct leaf *l);
+void leaf_forget_permissions(struct leaf *l);
 
 /* leaf_words.c */
 void leaf_words_init(struct leaf *l);

@@ -225,7 +225,6 @@ int links_open(struct server *srv)
                                   .cluster = slice_cstr(srv->opt->server_name),
                                   .domain = srv->domain,
                                   .jetstream = srv->js != NULL,
-                                  .system_account = srv->system != NULL,
                                   .max_payload = srv->opt->max_payload,
                                   .in_msgs = &srv->in_msgs,
                                   .in_bytes = &srv->in_bytes,

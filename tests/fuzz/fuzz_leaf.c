@@ -91,7 +91,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                              .cluster = SLICE("site"),
                              .domain = SLICE("site"),
                              .jetstream = true,
-                             .system_account = true,
                              .max_payload = 1 << 20,
                              .in_msgs = &counters[0],
                              .in_bytes = &counters[1],

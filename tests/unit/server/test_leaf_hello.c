@@ -1,5 +1,7 @@
 /* The handshake's words: a hub's INFO in every odd shape, our CONNECT with every kind of
- * credential. SPDX-License-Identifier: Apache-2.0 */
+ * credential.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -175,7 +177,7 @@ static void the_least_we_say(void **state)
 static void the_most_we_say(void **state)
 {
     (void)state;
-    const char *deny[] = {"imp.no", "impw.>"};
+    const struct slice deny[] = {SLICE_INIT("imp.no"), SLICE_INIT("impw.>")};
     struct leaf_url url = {.user = (char[]){"u"}, .password = (char[]){"p\"<"}};
     struct leaf_hello h = {
         .version = SLICE("2.15.2"),

@@ -1,5 +1,7 @@
 /* What the peer of a link was told: single steps, then a peer that keeps a book against a naive
- * count. SPDX-License-Identifier: Apache-2.0 */
+ * count.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
