@@ -175,9 +175,9 @@ const char *jsapi_health(struct jsapi *js)
         for (size_t i = 0; i < a->n_streams; i++) {
             const struct js_stream *s = a->streams[i];
             if (s->state == STREAM_CREATING && !s->store) {
-                snprintf(js->health, sizeof js->health,
-                         "JetStream stream '%.*s > %.*s' is not available", SLICE_FMT(a->name),
-                         SLICE_FMT(s->name));
+                (void)snprintf(js->health, sizeof js->health,
+                               "JetStream stream '%.*s > %.*s' is not available",
+                               SLICE_FMT(a->name), SLICE_FMT(s->name));
                 return js->health;
             }
         }
