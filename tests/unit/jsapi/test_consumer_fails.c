@@ -1,0 +1,131 @@
+/* tests/unit/jsapi/test_consumer_fails.c -- the n-th commit fails while a work queue is worked off
+ *
+ * Whatever commit fails: an ack that was answered counts (the message is gone and never comes
+ * again), one that was not may have to be given again, no message is lost, and consumers are made,
+ * changed and deleted with an answer each. Needs -DFAULTS=ON. SPDX-License-Identifier: Apache-2.0
+ */
+#include "consumer_site.h"
+
+#include "base/fault.h"
+
+#ifdef FROND_FAULTS
+
+#define MESSAGES 20
+
+/* Asks for an answer, good or bad; true when good. */
+static bool tried(struct site *s, const char *subject, const char *body)
+{
+    char *text = ask(s, subject, body);
+    bool good = !strstr(text, "\"error\"");
+    free(text);
+    return good;
+}
+
+/* Takes one message and acks it with a reply. Its sequence, 0 when there was none; *sure: the ack
+ * was answered. Each try has inboxes of its own: what comes late for an earlier one is nobody's. */
+static uint64_t work(struct site *s, bool *sure)
+{
+    static unsigned tries;
+    struct got g;
+    char in[32], ok[32];
+    snprintf(in, sizeof in, "_INBOX.w.%u", ++tries);
+    snprintf(ok, sizeof ok, "_INBOX.ok.%u", tries);
+    *sure = false;
+    jshost_forget(&s->h);
+    pull(s, "C", in, "{\"batch\":1,\"expires\":1000000000}");
+    if (!take(s, in, &g) || !g.sseq)
+        return 0;
+    if (!jshost_send(&s->h, ACC, g.reply, ok, NULL, "+ACK"))
+        return g.sseq;
+    fake_turn_advance(&s->ft, 100 * NS_PER_MS);
+    for (int i = 0; i < 40 && !*sure; i++) {
+        fake_turn_run(&s->ft);
+        struct jshost_msg *m = jshost_take(&s->h, ok);
+        *sure = m != NULL;
+        jshost_msg_free(m);
+        if (!*sure)
+            usleep(5000); /* the writer is a thread of its own, and a failed commit is never
+                             answered */
+    }
+    return g.sseq;
+}
+
+static void all_is_worked_off_once(int n)
+{
+    void *state;
+    char spec[32];
+    bool stored[MESSAGES * 2 + 1] = {false}, settled[MESSAGES * 2 + 1] = {false};
+    uint64_t last = 0;
+    setup(&state);
+    struct site *s = state;
+    make_stream(s, ",\"retention\":\"workqueue\"");
+    make_consumer(s, "C", ",\"ack_wait\":1000000000,\"filter_subject\":\"o.a\"" EXPLICIT);
+    snprintf(spec, sizeof spec, "commit:%d", n);
+    fault_set(spec);
+    for (int i = 0; i < MESSAGES; i++) {
+        char *text = ask(s, "o.a", "x");
+        if (!strstr(text, "\"error\"")) {
+            last = number_in(text, "\"seq\":");
+            assert_true(last < ARRAY_LEN(stored) && !settled[last]);
+            stored[last] = true;
+        }
+        free(text);
+        bool sure = false;
+        uint64_t seq = work(s, &sure);
+        if (seq && sure) {
+            if (!stored[seq] || settled[seq])
+                fail_msg("commit %d: message %lu, %s", n, (unsigned long)seq,
+                         stored[seq] ? "acknowledged before, came again" : "refused, but there");
+            settled[seq] = true;
+        }
+        if (i % 5 == 0 &&
+            tried(s, "$JS.API.CONSUMER.CREATE.S.D",
+                  "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"D\",\"ack_policy\":"
+                  "\"explicit\",\"filter_subject\":\"o.b\"}}"))
+            (void)tried(s, "$JS.API.CONSUMER.DELETE.S.D", "");
+    }
+    fault_set(NULL);
+    for (int i = 0; i < 3 * MESSAGES; i++) {
+        bool sure = false;
+        fake_turn_advance(&s->ft, 2 * NS_PER_S); /* what is not acked comes again */
+        jshost_forget(&s->h);
+        uint64_t seq = work(s, &sure);
+        if (!seq)
+            continue;
+        assert_true(sure && stored[seq] && !settled[seq]);
+        settled[seq] = true;
+    }
+    for (uint64_t q = 1; q <= last; q++)
+        assert_int_equal(stored[q], settled[q]);
+    assert_int_equal(stream_msgs(s), 0);
+    teardown(&state);
+}
+
+static void each_commit_may_fail(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= 40; n++)
+        all_is_worked_off_once(n);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(each_commit_may_fail)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+static void nothing_fails_in_this_build(void **state)
+{
+    (void)state;
+    assert_false(fault_hit("commit"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nothing_fails_in_this_build)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#endif
