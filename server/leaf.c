@@ -80,7 +80,7 @@ static int64_t random_below(int64_t n)
 
 static const char *peer_text(const struct leaf *l, char *out, size_t n)
 {
-    snprintf(out, n, "%s:%u - lid:%llu", l->at.host ? l->at.host : "?", l->at.port,
+    (void)snprintf(out, n, "%s:%u - lid:%llu", l->at.host ? l->at.host : "?", l->at.port,
              (unsigned long long)l->ep.id);
     return out;
 }
@@ -177,7 +177,7 @@ void leaf_slow(struct leaf *l, const char *which)
     l->cfg->account->slow_consumers++;
     ++*l->host->slow_consumers;
     log_info("%s - Slow Consumer Detected: %s Exceeded", peer_text(l, peer, sizeof peer), which);
-    snprintf(why, sizeof why, "Slow Consumer (%s)", which);
+    (void)snprintf(why, sizeof why, "Slow Consumer (%s)", which);
     leaf_fail(l, why, 0);
 }
 
@@ -203,7 +203,7 @@ struct resolve {
 
 static void dial_ip(struct leaf *l, const char *ip)
 {
-    snprintf(l->ip, sizeof l->ip, "%s", ip);
+    (void)snprintf(l->ip, sizeof l->ip, "%s", ip);
     leaf_enter(l, LEAF_DIALING, l->ip);
     int err = conn_dial(l->host->loop, ip, l->at.port,
                         or_default(l->cfg->dial_timeout_ns, NS_PER_S), on_conn, l, &l->conn);
@@ -255,7 +255,7 @@ static void start_resolve(struct leaf *l)
 {
     struct resolve *r = xcalloc(1, sizeof *r);
     r->leaf = l;
-    snprintf(r->host, sizeof r->host, "%s", l->at.host);
+    (void)snprintf(r->host, sizeof r->host, "%s", l->at.host);
     leaf_enter(l, LEAF_RESOLVING, r->host);
     int err = loop_help(l->host->loop, resolve_work, resolve_done, r);
     if (err) {
@@ -625,5 +625,5 @@ void leaf_look(const struct leaf *l, struct leaf_view *out)
         .connects = l->connects,
         .start = l->start,
     };
-    snprintf(out->ip, sizeof out->ip, "%s", l->ip);
+    (void)snprintf(out->ip, sizeof out->ip, "%s", l->ip);
 }

@@ -267,7 +267,7 @@ static void drop_sink(struct leaf *l, struct leaf_sink *s)
 static bool loop_found(struct leaf *l)
 {
     char text[256];
-    snprintf(text, sizeof text,
+    (void)snprintf(text, sizeof text,
              "Loop detected for leafnode account=\"%s\". Delaying attempt to reconnect for 30s",
              l->ep.account->name);
     log_error("lid:%llu - %s", (unsigned long long)l->ep.id, text);
@@ -283,7 +283,7 @@ static bool may_want(struct leaf *l, struct slice subject)
         slice_starts(subject, SLICE("_GR_.")) || leaf_list_passes(&l->out, subject))
         return true;
     char text[320];
-    snprintf(text, sizeof text, "Permissions Violation for Subscription to \"%.*s\"",
+    (void)snprintf(text, sizeof text, "Permissions Violation for Subscription to \"%.*s\"",
              SLICE_FMT(subject));
     leaf_refuse(l, text, LEAF_LONG_DELAY);
     return false;
@@ -365,7 +365,7 @@ static bool may_say(struct leaf *l, struct slice subject)
     if (l->ep.spoke)
         return slice_starts(subject, SLICE("_GR_.")); /* an answer by way of the hub's gateways */
     char text[320];
-    snprintf(text, sizeof text, "Permissions Violation for Publish to \"%.*s\"",
+    (void)snprintf(text, sizeof text, "Permissions Violation for Publish to \"%.*s\"",
              SLICE_FMT(subject));
     leaf_refuse(l, text, LEAF_LONG_DELAY);
     return false;
@@ -448,9 +448,9 @@ void leaf_words_start(struct leaf *l)
     if (!a->lds[0]) {
         char uid[UID_LEN + 1];
         uid_make(uid);
-        snprintf(a->lds, sizeof a->lds, "$LDS.%s", uid);
+        (void)snprintf(a->lds, sizeof a->lds, "$LDS.%s", uid);
     }
-    snprintf(peer, sizeof peer, "%s:%u - lid:%llu", l->ip, l->at.port,
+    (void)snprintf(peer, sizeof peer, "%s:%u - lid:%llu", l->ip, l->at.port,
              (unsigned long long)l->ep.id);
     log_info("%s - Leafnode connection created for account: %s", peer, a->name);
     if (l->host->jetstream && l->host->domain.n)

@@ -75,8 +75,7 @@ static void a_wrong_port_is_left_without_a_word(void **state)
     static const char *const greetings[] = {
         "INFO {\"server_id\":\"NH\",\"max_payload\":1}\r\n",
         "INFO {\"server_id\":\"NH\",\"client_id\":7}\r\n",
-        "INFO "
-        "{\"server_id\":\"NH\",\"client_id\":0,\"leafnode_urls\":[],\"info_on_connect\":true}\r\n",
+        "INFO {\"client_id\":0,\"leafnode_urls\":[],\"info_on_connect\":true}\r\n",
         "INFO nonsense\r\n",
     };
     open_leaf();
