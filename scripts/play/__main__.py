@@ -270,7 +270,7 @@ All of it is still running. Ctrl-C ends it. Some commands to try:
     nats -s {hub} stream view ORDERS-ALL
     nats -s {north} request prices.rope ""
     kill -9 {pid}        # north; then start it again:
-    {binary} -c {config}
+    cd {site} && {binary} -c north.conf
 
 Configurations, stores and logs are in {directory}
 """
@@ -284,7 +284,7 @@ async def stay(story):
     north = story.north.server
     story.view.say(STAY.format(
         peers=stage.hub.binary.parent, hub=stage.hub.url, north=north.url, pid=north.pid,
-        binary=north.binary, config=north.config_file, directory=stage.directory))
+        binary=north.binary, site=north.directory, directory=stage.directory))
     await stop.wait()
 
 

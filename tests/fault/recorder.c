@@ -81,7 +81,7 @@ static int64_t now(void)
 
 static void die(const char *why)
 {
-    fprintf(stderr, "recorder: %s\n", why);
+    (void)fprintf(stderr, "recorder: %s\n", why);
     _exit(97);
 }
 
@@ -125,12 +125,12 @@ static enum kind kind_of(int fd)
 {
     int error = errno;
     enum kind kind = OTHER;
-    struct stat st;
+    struct stat st = {0};
     char link[64], path[4096];
     if (fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode)) {
         kind = SOCKET;
     } else if (S_ISREG(st.st_mode)) {
-        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         ssize_t n = readlink(link, path, sizeof path);
         if (n >= 9 && memcmp(path + n - 9, "/data.mdb", 9) == 0)
             kind = (fcntl(fd, F_GETFL) & O_DSYNC) ? META : DATA;
