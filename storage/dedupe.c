@@ -68,11 +68,13 @@ static size_t entry_size(size_t n)
 
 static struct segment *segment_for(struct dedupe *d, size_t need)
 {
-    struct segment *last =
-        list_empty(&d->segments) ? NULL : LIST_ENTRY(d->segments.prev, struct segment, link);
-    if (last && last->cap - last->end >= need)
-        return last;
-    size_t cap = last ? SEGMENT : FIRST_SEGMENT;
+    bool none = list_empty(&d->segments);
+    if (!none) {
+        struct segment *last = LIST_ENTRY(d->segments.prev, struct segment, link);
+        if (last->cap - last->end >= need)
+            return last;
+    }
+    size_t cap = none ? FIRST_SEGMENT : SEGMENT;
     while (cap < need)
         cap *= 2;
     struct segment *s = xmalloc(sizeof *s + cap);
@@ -100,7 +102,7 @@ bool dedupe_expire(struct dedupe *d, int64_t oldest_ts, unsigned most)
 {
     while (!list_empty(&d->segments)) {
         struct segment *s = LIST_ENTRY(d->segments.next, struct segment, link);
-        while (s->start < s->end) {
+        while (s->start < s->end) { /* NOLINT(clang-analyzer-unix.Malloc): the freed one is out */
             struct id *e = (struct id *)(void *)(s->bytes + s->start);
             if (e->ts >= oldest_ts)
                 return false;

@@ -70,6 +70,8 @@ static struct hole_page *insert(struct holes *h, size_t i, uint64_t page)
 
 static void drop(struct holes *h, size_t i, size_t n)
 {
+    if (!n)
+        return;
     for (size_t k = i; k < i + n; k++) {
         free(h->at[k].bits);
         h->ndirty -= h->at[k].dirty;
@@ -391,7 +393,7 @@ static int load(struct holes *h, uint64_t page, struct slice value)
         return E_CORRUPT;
     for (unsigned w = 0; w < HOLE_WORDS; w++)
         for (uint64_t word = rd64(bits.p + w * 8ul); word; word &= word - 1)
-            (void)holes_set(h, page * HOLE_PAGE + w * 64 + (unsigned)__builtin_ctzll(word));
+            (void)holes_set(h, page * HOLE_PAGE + w * 64ull + (unsigned)__builtin_ctzll(word));
     return 0;
 }
 

@@ -417,6 +417,7 @@ void index_evict(struct store *st)
     unsigned looks = 256;
     while (st->clean_subjects > st->lazy_at.clean_max && looks-- && !list_empty(&st->clean)) {
         struct subject *e = LIST_ENTRY(st->clean.next, struct subject, link);
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): forget() took the freed one out */
         bool kept = e->stream->memory || e->last > e->stream->shown.last_seq ||
                     e->written > st->durable_batch;
         if (kept) {

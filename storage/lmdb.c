@@ -91,7 +91,7 @@ static int look_before(const char *dir, char **why)
         return complain(why, E_CORRUPT, dir, "can't be opened for reading");
     unsigned char head[32];
     struct stat sb;
-    bool ok = fstat(fd, &sb) == 0 && sb.st_size >= 2 * 4096 &&
+    bool ok = fstat(fd, &sb) == 0 && sb.st_size >= 8192 &&
               pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head;
     close(fd);
     if (!ok)

@@ -260,7 +260,7 @@ static struct store *store_new(const struct store_config *cfg, const struct stor
                                     .flush_dirty = 32768,
                                     .flush_lag = 65536,
                                     .clean_max = 8192,
-                                    .rows_bytes = 256 * 1024,
+                                    .rows_bytes = 256ul * 1024,
                                     .compact_bytes = 1 << 20};
     st->pool = pool_new();
     st->gather = batch_new(1);

@@ -54,6 +54,7 @@ struct stream *stream_new(struct store *st, uint32_t sid, const struct stream_sp
     list_init(&s->parked);
     list_init(&s->jobs);
     list_init(&s->chores);
+    job_init(&s->catch_up, "catching up", NULL); /* recovery gives it its step */
     holes_init(&s->holes);
     holes_init(&s->undone);
     holes_init(&s->damaged);

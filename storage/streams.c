@@ -272,7 +272,6 @@ int store_stream_delete(struct stream *s, store_done_fn *done, void *arg)
 void stream_ready(struct stream *s)
 {
     turn_timer_init(&s->expiry, limits_on_expiry, s);
-    job_init(&s->catch_up, "catching up", NULL);
 }
 
 /* --- looking --------------------------------------------------------------------------------- */

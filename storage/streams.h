@@ -14,7 +14,7 @@ void store_write_format(struct store *st, struct buf *out);
 int store_read_format(struct store *st, struct slice v) MUST_CHECK;
 /* The first number seen whose time is >= ts; shown.last_seq + 1 when there is none. */
 uint64_t stream_seq_at(struct stream *s, int64_t ts);
-/* The stream gets its timers and jobs. */
+/* The stream gets its timer. */
 void stream_ready(struct stream *s);
 
 #endif

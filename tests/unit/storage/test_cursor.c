@@ -1,0 +1,233 @@
+/* a consumer's progress: snapshot and deltas, over kills, restarts and a journal that forgets
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "unit/storage/place.h"
+
+#include <sys/stat.h>
+
+#include "storage/codec.h"
+#include "storage/store.h"
+
+/* Counts; a delta says by how much. */
+struct progress {
+    uint64_t now, told; /* told: what the store has heard of */
+    unsigned snapshots, deltas;
+};
+
+static void on_delta(void *arg, struct buf *out)
+{
+    struct progress *p = arg;
+    if (p->now != p->told)
+        add_u64(out, p->now - p->told);
+    p->told = p->now;
+    p->deltas++;
+}
+
+static void on_snapshot(void *arg, struct buf *out)
+{
+    struct progress *p = arg;
+    add_u64(out, p->now);
+    p->told = p->now;
+    p->snapshots++;
+}
+
+static int on_load(void *arg, bool is_snapshot, struct slice bytes)
+{
+    struct progress *p = arg;
+    struct take t = take_of(bytes);
+    uint64_t v = bytes.n ? take_u64(&t) : 0;
+    p->now = is_snapshot ? v : p->now + v;
+    p->told = p->now;
+    return 0;
+}
+
+static struct cursor_source source_of(struct progress *p)
+{
+    return (struct cursor_source){p, on_delta, on_snapshot};
+}
+
+static void copy_over(struct place *p)
+{
+    while (p->st->flying)
+        fake_turn_once(&p->ft);
+    char *cmd = xasprintf("cp %s/jetstream/frond/data.mdb %s/copy", p->dir, p->dir);
+    assert_int_equal(system(cmd), 0); /* NOLINT(cert-env33-c): a test */
+    place_close(p);
+    char *from = xasprintf("%s/copy", p->dir),
+         *to = xasprintf("%s/jetstream/frond/data.mdb", p->dir);
+    assert_int_equal(rename(from, to), 0);
+    free(cmd);
+    free(from);
+    free(to);
+    place_open(p);
+}
+
+static struct cursor *only_cursor(struct place *p)
+{
+    size_t pos = 0;
+    struct cursor *c = store_cursor_next(find_stream(p, "S"), &pos);
+    assert_non_null(c);
+    assert_null(store_cursor_next(find_stream(p, "S"), &pos));
+    return c;
+}
+
+static struct cursor *attach(struct place *p, struct progress *x)
+{
+    struct cursor_source src = source_of(x);
+    struct cursor *c = only_cursor(p);
+    *x = (struct progress){0};
+    assert_int_equal(store_cursor_attach(c, &src, on_load, x), 0);
+    return c;
+}
+
+static void sync_it(struct place *p, struct cursor *c)
+{
+    struct answer a = {0};
+    assert_int_equal(store_cursor_sync(c, on_done, &a), 0);
+    wait_answer(p, &a);
+    assert_int_equal(a.err, 0);
+}
+
+static struct cursor *begin(struct place *p, struct progress *x)
+{
+    struct stream_spec spec = spec_of("S");
+    struct cursor_spec cs = {.name = SLICE("C"), .config = SLICE("{1}"), .created = 77};
+    struct cursor_source src = source_of(x);
+    struct cursor *c;
+    struct answer a = {0};
+    place_init(p);
+    place_open(p);
+    struct stream *s = make(p, &spec);
+    assert_int_equal(store_cursor_create(s, &cs, &src, on_done, &a, &c), 0);
+    wait_answer(p, &a);
+    assert_int_equal(a.err, 0);
+    assert_int_equal(store_cursor_create(s, &cs, &src, on_done, &a, &c), E_EXISTS);
+    return c;
+}
+
+static void what_was_synced_is_there(void **state)
+{
+    (void)state;
+    struct place p;
+    struct progress x = {0};
+    struct cursor *c = begin(&p, &x);
+    for (uint64_t i = 1; i <= 40; i++) {
+        x.now += i;
+        sync_it(&p, c);
+        uint64_t synced = x.now;
+        if (i % 3 == 0) {
+            copy_over(&p);
+            c = attach(&p, &x);
+            assert_int_equal(x.now, synced);
+        } else if (i % 7 == 0) {
+            place_close(&p);
+            place_open(&p);
+            c = attach(&p, &x);
+            assert_int_equal(x.now, synced);
+        }
+    }
+    assert_int_equal(store_cursor_spec(c)->created, 77);
+    assert_true(slice_is(store_cursor_spec(c)->config, "{1}"));
+    place_remove(&p);
+}
+
+static void lazy_progress_is_at_most_fifty_milliseconds_behind(void **state)
+{
+    (void)state;
+    struct place p;
+    struct progress x = {0};
+    struct cursor *c = begin(&p, &x);
+    unsigned before = x.deltas;
+    x.now = 5;
+    store_cursor_dirty(c);
+    x.now = 6;
+    store_cursor_dirty(c);
+    fake_turn_advance(&p.ft, 40 * NS_PER_MS);
+    assert_int_equal(x.deltas, before);
+    fake_turn_advance(&p.ft, 11 * NS_PER_MS);
+    assert_int_equal(x.deltas, before + 1);
+    struct store_stats st;
+    do {
+        fake_turn_once(&p.ft);
+        store_stats(p.st, &st);
+    } while (p.st->flying);
+    copy_over(&p);
+    (void)attach(&p, &x);
+    assert_int_equal(x.now, 6);
+    place_remove(&p);
+}
+
+static void a_full_journal_asks_for_a_snapshot(void **state)
+{
+    (void)state;
+    struct place p;
+    struct progress x = {0};
+    struct cursor *c = begin(&p, &x);
+    struct stream *s = find_stream(&p, "S");
+    p.st->lazy_at.journal_max = 20000;
+    unsigned before = x.snapshots;
+    for (int i = 0; i < 300; i++) {
+        x.now++;
+        store_cursor_dirty(c);
+        put_text(&p, s, "x",
+                 "something that makes the journal longer and longer, commit by commit");
+    }
+    assert_true(x.snapshots > before);
+    sync_it(&p, c);
+    copy_over(&p);
+    (void)attach(&p, &x);
+    assert_int_equal(x.now, 300);
+    place_remove(&p);
+}
+
+static void nobody_attached_loses_nothing(void **state)
+{
+    (void)state;
+    struct place p;
+    struct progress x = {0};
+    struct cursor *c = begin(&p, &x);
+    x.now = 9;
+    sync_it(&p, c);
+    for (int i = 0; i < 3; i++) { /* the journal forgets the delta while nobody looks */
+        copy_over(&p);
+        p.st->lazy_at.journal_max = 2000;
+        for (int k = 0; k < 60; k++)
+            put_text(&p, find_stream(&p, "S"), "x", "something that makes the journal longer");
+    }
+    (void)attach(&p, &x);
+    assert_int_equal(x.now, 9);
+    place_remove(&p);
+}
+
+static void update_and_delete(void **state)
+{
+    (void)state;
+    struct place p;
+    struct progress x = {0};
+    struct cursor *c = begin(&p, &x);
+    struct answer a = {0}, b = {0};
+    x.now = 3;
+    assert_int_equal(store_cursor_update(c, SLICE("{2}"), on_done, &a), 0);
+    wait_answer(&p, &a);
+    copy_over(&p);
+    c = attach(&p, &x);
+    assert_int_equal(x.now, 3);
+    assert_true(slice_is(store_cursor_spec(c)->config, "{2}"));
+    assert_int_equal(store_cursor_delete(c, on_done, &b), 0);
+    wait_answer(&p, &b);
+    copy_over(&p);
+    size_t pos = 0;
+    assert_null(store_cursor_next(find_stream(&p, "S"), &pos));
+    place_remove(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_synced_is_there),
+        cmocka_unit_test(lazy_progress_is_at_most_fifty_milliseconds_behind),
+        cmocka_unit_test(a_full_journal_asks_for_a_snapshot),
+        cmocka_unit_test(nobody_attached_loses_nothing),
+        cmocka_unit_test(update_and_delete),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
