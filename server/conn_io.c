@@ -312,7 +312,8 @@ static ssize_t send_plain(struct conn *c, bool *all)
     struct msghdr mh = {.msg_iov = iov, .msg_iovlen = (size_t)niov};
     ssize_t n;
     do
-        n = sendmsg(c->fd, &mh, MSG_NOSIGNAL);
+        n = niov == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                      : sendmsg(c->fd, &mh, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno == EAGAIN || errno == EWOULDBLOCK ? E_AGAIN : E_IO;

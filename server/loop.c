@@ -19,8 +19,8 @@
  *   (4) The eventfd is written only when the mailbox was empty: one wake-up for many letters.
  *
  * Time: the thread's CPU clock is read once a turn, the wall clock where the kind of work changes
- * (loop_piece). A turn above 50 ms of wall time is told, once a second at most, with the name of
- * its longest piece.
+ * (loop_piece). A turn above 50 ms of wall time is told, now and then, with the name of its longest
+ * piece.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/loop.h"
@@ -101,7 +101,8 @@ struct loop {
     struct list returned; /* worked on, done() not yet called */
 
     struct loop_stats stats;
-    int64_t turn_start, cpu_before, piece_start, piece_max, told;
+    int64_t turn_start, cpu_before, piece_start, piece_max;
+    int64_t told[2]; /* mono of the last warning: of work, of standing still */
     const char *piece, *piece_longest;
 };
 
@@ -146,6 +147,21 @@ static unsigned bucket_of(int64_t ns)
     return b < 32 ? b : 31;
 }
 
+/* Work of our own is told once a second at most; a turn that stood still (a sick disk, a machine
+ * that has no processor for us) once a minute. */
+static void warn_of_turn(struct loop *l, int64_t wall, int64_t cpu)
+{
+    bool stood = cpu < wall / 2;
+    int64_t *told = &l->told[stood];
+    if (*told != 0 && l->piece_start - *told < (stood ? 60 : 1) * NS_PER_S)
+        return;
+    *told = l->piece_start;
+    log_warn("A turn of the loop took %.1f ms (%.1f ms of CPU%s), most of it (%.1f ms) in: %s",
+             (double)wall / 1e6, (double)cpu / 1e6,
+             stood ? ": blocked, or the machine is busy" : "", (double)l->piece_max / 1e6,
+             l->piece_longest);
+}
+
 static void account_turn(struct loop *l)
 {
     loop_piece(l, "waiting");
@@ -161,12 +177,8 @@ static void account_turn(struct loop *l)
         l->stats.wall_max_ns = wall;
         l->stats.longest = l->piece_longest;
     }
-    if (wall > SLOW_TURN_NS && (l->told == 0 || l->piece_start - l->told > NS_PER_S)) {
-        l->told = l->piece_start;
-        log_warn("A turn of the loop took %.1f ms (%.1f ms of CPU), most of it (%.1f ms) in: %s",
-                 (double)wall / 1e6, (double)cpu / 1e6, (double)l->piece_max / 1e6,
-                 l->piece_longest);
-    }
+    if (wall > SLOW_TURN_NS)
+        warn_of_turn(l, wall, cpu);
 }
 
 void loop_stats(const struct loop *l, struct loop_stats *out)

@@ -1,7 +1,7 @@
 /* tests/unit/server/ends.h -- two connections in one loop, and what may flow between them
  *
  * What flows is a pattern of a prime length, so that every byte's place can be checked with memcmp.
- * Included by one test program each.
+ * Included by one test program each, which may leave some of it unused.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TESTS_ENDS_H
 #define TESTS_ENDS_H
@@ -19,18 +19,19 @@
 #include "server/conn.h"
 #include "server/loop.h"
 
+#define HELPER static __attribute__((unused))
 #define PERIOD 1048573 /* a prime */
 
 static struct loop *l;
 static char *pattern; /* PERIOD + 1 MiB, periodic */
 static unsigned seed = 1;
 
-static unsigned rnd(unsigned below)
+HELPER unsigned rnd(unsigned below)
 {
     return (unsigned)rand_r(&seed) % below;
 }
 
-static int open_loop(void **state)
+HELPER int open_loop(void **state)
 {
     (void)state;
     if (!pattern) {
@@ -42,7 +43,7 @@ static int open_loop(void **state)
     return l ? 0 : -1;
 }
 
-static int close_loop(void **state)
+HELPER int close_loop(void **state)
 {
     (void)state;
     loop_free(l);
@@ -62,7 +63,7 @@ struct end {
     struct end *peer;
 };
 
-static void end_event(void *arg, struct conn *c, enum conn_event ev)
+HELPER void end_event(void *arg, struct conn *c, enum conn_event ev)
 {
     struct end *e = arg;
     e->events[ev]++;
@@ -79,7 +80,7 @@ static void end_event(void *arg, struct conn *c, enum conn_event ev)
     }
 }
 
-static void pair(struct end *a, struct end *b)
+HELPER void pair(struct end *a, struct end *b)
 {
     int fd[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
@@ -94,7 +95,7 @@ static void pair(struct end *a, struct end *b)
     while (!(cond))                                                                                \
     loop_once(l)
 
-static void release(struct end *e)
+HELPER void release(struct end *e)
 {
     if (e->c)
         conn_close(e->c, false);
@@ -104,7 +105,7 @@ static void release(struct end *e)
 
 /* --- echo ------------------------------------------------------------------------------------- */
 
-static void say_more(struct end *e)
+HELPER void say_more(struct end *e)
 {
     while (e->sent < e->total && conn_pending(e->c) < 600 * 1024) {
         size_t n = rnd(8) ? 1 + rnd(300) : 1 + rnd(rnd(4) ? 5000 : 500000);
@@ -120,7 +121,7 @@ static void say_more(struct end *e)
     }
 }
 
-static void talker(void *arg, struct conn *c, enum conn_event ev)
+HELPER void talker(void *arg, struct conn *c, enum conn_event ev)
 {
     struct end *e = arg;
     if (ev == CONN_DATA) {
@@ -136,7 +137,7 @@ static void talker(void *arg, struct conn *c, enum conn_event ev)
         say_more(e);
 }
 
-static void go_on(void *arg)
+HELPER void go_on(void *arg)
 {
     struct end *e = arg;
     if (e->c)
@@ -144,7 +145,7 @@ static void go_on(void *arg)
 }
 
 /* Echoes, sometimes only a part, sometimes with a wish for more, sometimes after a pause. */
-static void echoer(void *arg, struct conn *c, enum conn_event ev)
+HELPER void echoer(void *arg, struct conn *c, enum conn_event ev)
 {
     struct end *e = arg;
     if (ev == CONN_DRAINED && conn_pending(c) <= 100000 && e->sent) {

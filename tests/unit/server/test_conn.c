@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 
+#include "base/log.h"
 #include "server/listener.h"
 #include "unit/server/ends.h"
 
@@ -405,6 +407,43 @@ static void a_taken_port_is_told_in_words(void **state)
     listener_close(a);
 }
 
+static unsigned lines;
+
+static void count_lines(void *arg, enum log_level level, const char *line)
+{
+    (void)arg, (void)line;
+    lines += level == LOG_ERROR;
+}
+
+/* Out of descriptors: the listener says so, rests, and takes who waited when there is room again.
+ */
+static void a_listener_out_of_descriptors_rests_and_goes_on(void **state)
+{
+    (void)state;
+    struct end a = {0}, b = {0};
+    struct listener *li;
+    struct rlimit before, tight;
+    char *why;
+    assert_int_equal(listener_open(l, "127.0.0.1", 0, accepted, &b, &li, &why), 0);
+    assert_int_equal(conn_dial(l, "127.0.0.1", listener_port(li), 0, end_event, &a, &a.c), 0);
+    int next = dup(0); /* the next free descriptor */
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    tight = (struct rlimit){(rlim_t)next, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    log_capture(count_lines, NULL);
+    lines = 0;
+    UNTIL(lines == 1);
+    log_capture(NULL, NULL);
+    assert_null(b.c);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    UNTIL(b.c);
+    assert_int_equal(listener_accepted(li), 1);
+    listener_close(li);
+    release(&a);
+    UNTIL(!b.c);
+}
+
 static void the_loop_ends_with_connections_open(void **state)
 {
     (void)state;
@@ -435,6 +474,7 @@ int main(void)
         TEST(a_dial_into_the_void_times_out),
         TEST(the_timer_fires_once),
         TEST(a_taken_port_is_told_in_words),
+        TEST(a_listener_out_of_descriptors_rests_and_goes_on),
         TEST(the_loop_ends_with_connections_open),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);

@@ -284,6 +284,34 @@ static void the_rest_answers_too(void **state)
     buf_release(&web.got);
 }
 
+static void odd_requests_are_answered_or_dropped_and_nobody_is_hurt(void **state)
+{
+    (void)state;
+    const char *const odd[] = {
+        "HEAD /varz HTTP/1.0\r\n\r\n",
+        "GET /varz?%zz=%&&&=subs HTTP/1.0\r\n\r\n",
+        "GET /varz\r\n\r\n",
+        "NONSENSE\r\n\r\n",
+        "GET /%00varz HTTP/1.0\r\n\r\n",
+        "POST /healthz HTTP/1.0\r\nContent-Length: 99999999\r\n\r\nx",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nConnection: "
+        "close\r\n\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
+        buf_release(&web.got);
+        dial(&web, srv.monitor_port, odd[i]);
+        while (web.c)
+            loop_once(srv.loop);
+        if (i == 0) {
+            const char *text = buf_cstr(&web.got);
+            assert_non_null(strstr(text, "200 OK"));
+            assert_true(web.got.len < 400); /* no body */
+        }
+    }
+    assert_string_equal(ask("/healthz", 200), "{\"status\":\"ok\"}");
+    buf_release(&web.got);
+}
+
 static void indentation_is_gos(void **state)
 {
     (void)state;
@@ -304,6 +332,7 @@ int main(void)
         cmocka_unit_test(wrong_arguments_are_told_as_go_tells_them),
         cmocka_unit_test(health_is_short),
         cmocka_unit_test(the_rest_answers_too),
+        cmocka_unit_test(odd_requests_are_answered_or_dropped_and_nobody_is_hurt),
         cmocka_unit_test(indentation_is_gos),
     };
     return cmocka_run_group_tests(tests, open_server, close_server);
