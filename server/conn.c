@@ -209,7 +209,7 @@ void conn_die(struct conn *c, enum conn_reason why, int err)
         c->tls = NULL;
     }
     c->room->active = true; /* memory comes back: the sweep is to see it */
-    close(c->fd); /* the peer need not wait for the end of our turn */
+    close(c->fd);           /* the peer need not wait for the end of our turn */
     c->fd = -1;
     list_push_back(&c->room->dead, &c->dirty);
     c->room->turn->at_end(c->room->turn->loop, &c->room->end);

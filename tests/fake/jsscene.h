@@ -2,10 +2,12 @@
  * without sockets
  *
  *     struct jsscene s;
- *     jsscene_open(&s, NULL);                    domain and limits may be set before:
- * jsscene_init(), then jsscene_start() free(jsscene_ask(&s, "$JS.API.INFO", ""));
+ *     jsscene_open(&s, NULL);
+ *     free(jsscene_ask(&s, "$JS.API.INFO", ""));
  *     jsscene_restart(&s);                       close and open again, the same files
  *     jsscene_close(&s);
+ *
+ * Domain and limits may be set before: jsscene_init(), then jsscene_start().
  *
  * Include after cmocka.h: mistakes of the scene itself fail the test.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -19,6 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from frondtest import FROND_BIN, Frond, NatsServer, Relay, leaf_remote  # noqa: E402
+from frondtest.ports import ports_given_back  # noqa: E402
 
 KINDS = {"frond": Frond, "nats-server": NatsServer}
 
@@ -28,6 +29,28 @@ def need(kind):
         if kind == "frond" and "FROND_BIN" not in os.environ:
             pytest.skip("build/frond is not there")
         pytest.fail(f"{KINDS[kind].binary} is not there")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--frond-only", action="store_true",
+                     help="leave out what runs with the genuine server alone")
+
+
+def pytest_collection_modifyitems(config, items):
+    def genuine(item):
+        params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        return "nats-server" in params or item.get_closest_marker("harness")
+
+    if config.getoption("--frond-only"):
+        left_out = [item for item in items if genuine(item)]
+        items[:] = [item for item in items if not genuine(item)]
+        config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(autouse=True)
+def ports():
+    with ports_given_back():
+        yield
 
 
 @pytest.fixture

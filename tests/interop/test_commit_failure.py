@@ -38,7 +38,6 @@ async def publish(server, first, each, windows, dice):
 
 
 @pytest.mark.slow
-@pytest.mark.threads
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("point, last, patience", [
     ("commit", 50, 0),  # at once as if nothing had been

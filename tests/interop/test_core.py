@@ -69,7 +69,6 @@ def test_a_bad_line_closes_only_its_own_connection(any_server, line, complaint):
         good.sync()
 
 
-@pytest.mark.threads
 def test_official_client_requests_and_replies(any_server, run):
     async def play():
         async with asyncio.timeout(20):

@@ -15,7 +15,6 @@ def interested(server, subject):
     return any(subject in (leaf.get("subscriptions_list") or []) for leaf in leafs)
 
 
-@pytest.mark.threads
 def test_messages_cross_the_link_both_ways(scene):
     with scene.hub.raw() as h, scene.site.raw() as s:
         h.hello()
@@ -48,7 +47,6 @@ def test_a_local_subscriber_of_the_group_is_chosen_first(scene):
         assert h.message().payload == b"y"
 
 
-@pytest.mark.threads
 def test_local_traffic_does_not_notice_a_lost_link(scene):
     with scene.site.raw() as s:
         s.hello()
