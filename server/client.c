@@ -471,10 +471,10 @@ static void gone(struct client *cl)
             srv->slow_consumers++;
             if (cl->ep.account)
                 cl->ep.account->slow_consumers++;
-            client_log(
-                cl, LOG_INFO,
-                "Slow Consumer Detected: WriteDeadline of %llds exceeded with %zu total bytes.",
-                (long long)(srv->rules.write_deadline_ns / NS_PER_S), conn_pending(cl->conn));
+            char text[40];
+            size_t n = duration_print(srv->rules.write_deadline_ns, text);
+            client_log(cl, LOG_INFO, "Slow Consumer Detected: WriteDeadline of %.*s exceeded",
+                       (int)n, text);
         } else if (why == CLIENT_TLS_ERROR) {
             client_log(cl, LOG_ERROR, "TLS handshake error: %s", conn_error(cl->conn));
         }

@@ -229,8 +229,10 @@ void client_words(struct client *cl)
     size_t begin = in.n;
     uint32_t ops = 0, deliveries = 0;
 
-    if (in.n < cl->need)
+    if (in.n < cl->need) {
+        conn_want(cl->conn, cl->need);
         return;
+    }
     cl->need = 0;
     while (in.n && listening(cl)) {
         struct op op;

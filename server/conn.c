@@ -244,7 +244,10 @@ static void room_free(void *arg)
     LIST_EACH_SAFE(e, &r->all)
     {
         struct conn *c = LIST_ENTRY(e, struct conn, link);
+        bool flushing = c->state == FLUSHING;
         conn_die(c, CONN_CLOSED, 0);
+        if (flushing)
+            conn_tell_gone(c); /* its owner has closed it and waits for this */
         list_unlink(&c->dirty);
         conn_free(c);
     }

@@ -257,3 +257,18 @@ def test_figures_of_a_conversation_are_true(make, site_kind):
         assert (bob["in_msgs"], bob["in_bytes"], bob["out_msgs"]) == (3, 9, 0)
         varz = server.http("/varz")
         assert (varz["connections"], varz["in_msgs"], varz["out_msgs"], varz["in_bytes"]) == (2, 3, 2, 9)
+
+
+def test_a_stop_while_last_words_wait_leaves_nothing_behind(make, site_kind):
+    server = make(site_kind, monitor=False)
+    with server.raw() as deaf, server.raw(timeout=30) as b:
+        deaf.hello()
+        deaf.send("SUB x 1")
+        deaf.sync()
+        b.hello()
+        for _ in range(30):
+            b.send_bytes(b"PUB x 500000\r\n" + b"y" * 500000 + b"\r\n")
+        b.sync()
+        deaf.send("NOPE")  # its -ERR waits behind 15 MB that nobody reads
+        server.wait_log("arser ERROR")
+        assert server.stop() == 0  # and the leak checker looks
