@@ -81,7 +81,7 @@ static int64_t random_below(int64_t n)
 static const char *peer_text(const struct leaf *l, char *out, size_t n)
 {
     (void)snprintf(out, n, "%s:%u - lid:%llu", l->at.host ? l->at.host : "?", l->at.port,
-             (unsigned long long)l->ep.id);
+                   (unsigned long long)l->ep.id);
     return out;
 }
 

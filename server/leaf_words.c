@@ -267,9 +267,10 @@ static void drop_sink(struct leaf *l, struct leaf_sink *s)
 static bool loop_found(struct leaf *l)
 {
     char text[256];
-    (void)snprintf(text, sizeof text,
-             "Loop detected for leafnode account=\"%s\". Delaying attempt to reconnect for 30s",
-             l->ep.account->name);
+    (void)snprintf(
+        text, sizeof text,
+        "Loop detected for leafnode account=\"%s\". Delaying attempt to reconnect for 30s",
+        l->ep.account->name);
     log_error("lid:%llu - %s", (unsigned long long)l->ep.id, text);
     leaf_refuse(l, text, LEAF_LONG_DELAY);
     return false;
@@ -284,7 +285,7 @@ static bool may_want(struct leaf *l, struct slice subject)
         return true;
     char text[320];
     (void)snprintf(text, sizeof text, "Permissions Violation for Subscription to \"%.*s\"",
-             SLICE_FMT(subject));
+                   SLICE_FMT(subject));
     leaf_refuse(l, text, LEAF_LONG_DELAY);
     return false;
 }
@@ -366,7 +367,7 @@ static bool may_say(struct leaf *l, struct slice subject)
         return slice_starts(subject, SLICE("_GR_.")); /* an answer by way of the hub's gateways */
     char text[320];
     (void)snprintf(text, sizeof text, "Permissions Violation for Publish to \"%.*s\"",
-             SLICE_FMT(subject));
+                   SLICE_FMT(subject));
     leaf_refuse(l, text, LEAF_LONG_DELAY);
     return false;
 }
@@ -451,7 +452,7 @@ void leaf_words_start(struct leaf *l)
         (void)snprintf(a->lds, sizeof a->lds, "$LDS.%s", uid);
     }
     (void)snprintf(peer, sizeof peer, "%s:%u - lid:%llu", l->ip, l->at.port,
-             (unsigned long long)l->ep.id);
+                   (unsigned long long)l->ep.id);
     log_info("%s - Leafnode connection created for account: %s", peer, a->name);
     if (l->host->jetstream && l->host->domain.n)
         log_info("%s - JetStream using domains: local \"%.*s\", remote \"%s\"", peer,
