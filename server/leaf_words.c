@@ -21,9 +21,10 @@
 #include "server/loop.h"
 #include "server/router.h"
 
-#define FEED_BELOW   (32 << 10) /* bytes the connection may hold; more waits in the lanes */
-#define GROUPS_FEW   16         /* queue groups of one message that need no memory */
-#define SCRATCH_KEEP 4096       /* a first announcement may be large: its buffer is not kept */
+#define FEED_BELOW     (32 << 10) /* bytes the connection may hold; more waits in the lanes */
+#define FLUSHES_A_TURN 16   /* a fast link empties its lanes quickly, but others want their turn */
+#define GROUPS_FEW     16   /* queue groups of one message that need no memory */
+#define SCRATCH_KEEP   4096 /* a first announcement may be large: its buffer is not kept */
 
 /* --- our interest ---------------------------------------------------------------------------- */
 
@@ -222,9 +223,16 @@ void leaf_words_feed(struct leaf *l)
 {
     enum lane lane;
     struct slice message;
-    while (conn_pending(l->conn) < FEED_BELOW && lanes_peek(&l->lanes, &lane, &message)) {
-        conn_write(l->conn, message.p, message.n);
-        lanes_take(&l->lanes, lane);
+    for (int flushes = 0;;) {
+        while (conn_pending(l->conn) < FEED_BELOW && lanes_peek(&l->lanes, &lane, &message)) {
+            conn_write(l->conn, message.p, message.n);
+            lanes_take(&l->lanes, lane);
+        }
+        if (conn_pending(l->conn) < FEED_BELOW || flushes++ == FLUSHES_A_TURN)
+            break;
+        conn_flush(l->conn);
+        if (conn_pending(l->conn) >= FEED_BELOW)
+            break; /* the kernel is full: DRAINED comes */
     }
     if (l->rested && lanes_bytes(&l->lanes, LANE_BACKLOG) < LANES_BACKLOG_REST / 2) {
         l->rested = false;
