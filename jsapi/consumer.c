@@ -477,24 +477,21 @@ void consumer_close(struct js_consumer *c, enum consumer_close_why why)
     consumer_drop(c);
 }
 
-bool consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
+int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
 {
     struct consumers *cs = c->set;
-    struct cursor *cursor = c->cursor;
+    bool stored = c->cursor != NULL;
     uint64_t from = c->pend.floor.stream + 1;
     bool was_interest = c->stream->cfg.retention == RETAIN_INTEREST;
-    int err = 0;
-    advise_action(c, "DELETED", "delete");
-    c->cursor = NULL;
-    if (cursor)
-        err = store_cursor_delete(cursor, done, arg);
+    int err = stored ? store_cursor_delete(c->cursor, done, arg) : 0;
     if (err)
-        log_warn("Consumer '%.*s > %.*s': deleting on disk failed: %s", SLICE_FMT(c->stream->name),
-                 SLICE_FMT(c->name), err_text(err));
+        return err;
+    c->cursor = NULL;
+    advise_action(c, "DELETED", "delete");
     consumer_close(c, CLOSE_DELETED);
     if (was_interest)
         retention_sweep(cs, from);
-    return cursor && !err;
+    return stored;
 }
 
 /* --- changing
@@ -655,7 +652,8 @@ static void on_tick(void *arg)
     if (c->state != CONSUMER_LIVE && c->state != CONSUMER_AWAITING)
         return;
     if (inactive_due(c, now) <= now) {
-        consumer_delete_now(c, NULL, NULL);
+        if (consumer_delete_now(c, NULL, NULL) < 0)
+            consumer_due(c, now + NS_PER_S); /* the store can't now */
         return;
     }
     if (c->state == CONSUMER_LIVE) {

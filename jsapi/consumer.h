@@ -157,9 +157,9 @@ enum consumer_close_why { CLOSE_DELETED, CLOSE_SHUTDOWN, CLOSE_REOPENED };
 void consumer_made(struct js_consumer *c);
 /* GONE: out of the set, silent. The cursor is the caller's business. */
 void consumer_close(struct js_consumer *c, enum consumer_close_why why);
-/* Deletes it, also on disk; done may be NULL. Advisory included. False: done will not be called
- * (nothing on disk). */
-bool consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg);
+/* Deletes it, also on disk, with an advisory. 1: done (may be NULL) will be called; 0: it was not
+ * on disk; < 0: the store refused and nothing changed. */
+int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg);
 /* Takes cfg over and applies what differs from the old one; not yet on disk. */
 void consumer_apply(struct js_consumer *c, struct consumer_config *cfg);
 /* Starts anew behind `stream` with consumer sequence 1; AWAITING ends. */

@@ -17,6 +17,7 @@ static void deleted(void *arg, int err)
 void consumer_delete(struct request *r)
 {
     struct js_consumer *c = consumer_asked(r);
-    if (c && !consumer_delete_now(c, deleted, r))
-        deleted(r, 0);
+    int got = c ? consumer_delete_now(c, deleted, r) : 1;
+    if (got <= 0)
+        deleted(r, got);
 }

@@ -190,6 +190,8 @@ void consumers_recover(struct consumers *cs)
             log_error("Consumer '%.*s > %.*s' can not be recovered: %s",
                       SLICE_FMT(cs->stream->name), SLICE_FMT(name), err_text(err));
     }
+    for (size_t i = 0; i < cs->n; i++)
+        consumer_ready(cs->at[i]); /* those in memory only were there all the time */
     if (cs->stream->cfg.retention == RETAIN_INTEREST)
         retention_sweep(cs, 1);
 }
