@@ -170,8 +170,11 @@ static int serve(struct sys *s, struct account *a, struct slice subject, service
 
 int sys_account(struct sys *s, struct account *a)
 {
-    int err = serve(s, a, SLICE("$SYS.REQ.USER.INFO"), user_info);
+    int err = 0;
 
+    if (!s->srv->system) /* no_system_account: no services */
+        return 0;
+    err = serve(s, a, SLICE("$SYS.REQ.USER.INFO"), user_info);
     if (!err && a->system)
         err = serve(s, a, SLICE("$SYS.REQ.SERVER.PING"), ping);
     return err;
@@ -187,8 +190,6 @@ int sys_open(struct server *srv, struct sys **out)
     list_init(&s->services);
     list_init(&s->answers);
     turn_post_init(&s->post, speak, s);
-    if (!srv->system)
-        return 0;
     for (struct account *a = NULL; !err && (a = accounts_next(srv->accounts, a));)
         err = sys_account(s, a);
     return err;
