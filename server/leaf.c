@@ -151,6 +151,18 @@ static void arm_retry(struct leaf *l, bool dial_failed)
     l->delay_ns = 0;
 }
 
+/* A dial that fails is told only now and then; who was there and would not have us is told always.
+ */
+static bool worth_telling(const struct leaf *l)
+{
+    int64_t every = l->connects ? l->cfg->reconnect_error_reports : l->cfg->connect_error_reports;
+    if (l->closing)
+        return false;
+    if (l->state != LEAF_DIALING && l->state != LEAF_RESOLVING)
+        return true;
+    return l->attempts <= 1 || every <= 1 || l->attempts % (uint64_t)every == 0;
+}
+
 void leaf_fail(struct leaf *l, const char *why, int64_t delay_ns)
 {
     char peer[320];
@@ -160,7 +172,7 @@ void leaf_fail(struct leaf *l, const char *why, int64_t delay_ns)
     if (joined)
         log_info("%s - Leafnode connection closed: %s - Remote: %s",
                  peer_text(l, peer, sizeof peer), why, l->peer_name ? l->peer_name : "");
-    else if (l->attempts <= 1 || l->attempts % 10 == 0 || delay_ns)
+    else if (worth_telling(l))
         log_error(
             "Error trying to connect as leafnode to remote server \"%s:%u\" (attempt %llu): %s",
             l->at.host ? l->at.host : "?", l->at.port, (unsigned long long)l->attempts, why);

@@ -57,9 +57,10 @@ struct leaf_config {
     int64_t dial_timeout_ns;       /* 1 s */
     int64_t first_info_timeout_ns; /* 1 s */
     int64_t ping_interval_ns;      /* 2 min */
-    int ping_max;                  /* 2 */
-    int64_t write_deadline_ns;     /* 10 s */
-    bool default_domain_is_empty;  /* default_js_domain maps the account to "" */
+    int64_t connect_error_reports, reconnect_error_reports; /* every so many failed dials */
+    int ping_max;                                           /* 2 */
+    int64_t write_deadline_ns;                              /* 10 s */
+    bool default_domain_is_empty; /* default_js_domain maps the account to "" */
 };
 
 /* Starts dialling at the next turn. E_SYNTAX: a URL is wrong. */

@@ -183,6 +183,8 @@ static int open_one(struct links *ls, const struct remote_options *r)
         .first_info_timeout_ns = r->first_info_timeout_ns,
         .ping_interval_ns = o->ping_interval_ns,
         .ping_max = (int)o->ping_max,
+        .connect_error_reports = o->connect_error_reports,
+        .reconnect_error_reports = o->reconnect_error_reports,
         .write_deadline_ns =
             o->leaf.write_deadline_ns ? o->leaf.write_deadline_ns : o->write_deadline_ns,
         .default_domain_is_empty = domain_is_empty(o, a)};

@@ -171,6 +171,23 @@ static void a_refused_dial_is_tried_again_with_jitter_for_ever(void **state)
     assert_in_range(late, 10, 50); /* half of them, on average */
 }
 
+static void failed_dials_are_told_as_often_as_asked(void **state)
+{
+    (void)state;
+    cfg.connect_error_reports = 5;
+    open_leaf();
+    for (int i = 0; i < 12; i++) {
+        assert_true(wire_refuse(7422));
+        fake_loop_run(loop);
+        fake_loop_advance(loop, 2001 * NS_PER_MS);
+    }
+    expect_in(log_text, "(attempt 1)");
+    expect_in(log_text, "(attempt 5)");
+    expect_in(log_text, "(attempt 10)");
+    assert_null(strstr(log_text, "(attempt 2)"));
+    assert_null(strstr(log_text, "(attempt 11)"));
+}
+
 static void a_lost_link_is_dialled_again_after_the_reconnect_time(void **state)
 {
     (void)state;
@@ -408,6 +425,7 @@ int main(void)
         TEST(first_info_timeout_may_be_longer),
         TEST(no_answer_to_connect_within_two_seconds_is_stale),
         TEST(a_refused_dial_is_tried_again_with_jitter_for_ever),
+        TEST(failed_dials_are_told_as_often_as_asked),
         TEST(a_lost_link_is_dialled_again_after_the_reconnect_time),
         TEST(every_url_has_its_turn),
         TEST(gossip_is_tried_before_what_was_configured),
