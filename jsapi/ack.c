@@ -19,8 +19,7 @@
 #include "jsapi/pull.h"
 #include "jsapi/retention.h"
 
-/* --- subjects
- * ---------------------------------------------------------------------------------------- */
+/* --- subjects --------------------------------------------------------------------------------- */
 
 static const char digit_pairs[201] = "00010203040506070809101112131415161718192021222324"
                                      "25262728293031323334353637383940414243444546474849"
@@ -104,8 +103,7 @@ void ack_read(struct slice rest, struct ack_ref *ref)
     ref->cseq = number_of(&rest);
 }
 
-/* --- replies
- * -------------------------------------------------------------------------------------------- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 struct owed {                  /* a reply that waits for the disk */
     struct jsapi_account *acc; /* held */
@@ -148,8 +146,7 @@ static void reply_when_durable(struct js_consumer *c, struct slice reply)
         pay(o, err);
 }
 
-/* --- advisories
- * ------------------------------------------------------------------------------------------- */
+/* --- advisories ------------------------------------------------------------------------------- */
 
 static bool advise(struct js_advisory *ad, struct js_consumer *c, const char *type,
                    const char *subject)
@@ -206,9 +203,7 @@ static void sample(struct js_consumer *c, const struct ack_ref *ref, const struc
     js_advise_end(&ad);
 }
 
-/* --- settling
- * -----------------------------------------------------------------------------------------------
- */
+/* --- settling --------------------------------------------------------------------------------- */
 
 static bool window_full(const struct js_consumer *c)
 {
@@ -289,9 +284,7 @@ void ack_gone(struct js_consumer *c, uint64_t sseq, const char *reason)
     }
 }
 
-/* --- verbs
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- verbs ------------------------------------------------------------------------------------ */
 
 /* The delay behind "-NAK", < 0 when there is none that can be read. */
 static int64_t nak_delay(struct slice arg)

@@ -51,8 +51,7 @@ static void consumer_enter(struct js_consumer *c, enum consumer_state to, const 
     c->state = to;
 }
 
-/* --- what is stored
- * ---------------------------------------------------------------------------------- */
+/* --- what is stored --------------------------------------------------------------------------- */
 
 static int64_t wall_minus_mono(void)
 {
@@ -119,8 +118,7 @@ static struct cursor_source source_of(struct js_consumer *c)
     return (struct cursor_source){c, write_delta, write_snapshot};
 }
 
-/* --- made and freed
- * ------------------------------------------------------------------------------------ */
+/* --- made and freed --------------------------------------------------------------------------- */
 
 static struct pending_rules rules_of(const struct consumer_config *cfg)
 {
@@ -194,8 +192,7 @@ void consumer_drop(struct js_consumer *c)
 #endif
 }
 
-/* --- where it starts
- * --------------------------------------------------------------------------------------- */
+/* --- where it starts -------------------------------------------------------------------------- */
 
 static void choose_start(struct js_consumer *c)
 {
@@ -236,8 +233,7 @@ static void choose_start(struct js_consumer *c)
         c->replay_up_to = st.last_seq;
 }
 
-/* --- subscriptions
- * ------------------------------------------------------------------------------------------- */
+/* --- subscriptions ---------------------------------------------------------------------------- */
 
 /* Frees pattern. */
 static void listen(struct js_consumer *c, char *pattern, jsapi_hear_fn *fn)
@@ -277,9 +273,7 @@ static void close_subs(struct js_consumer *c)
     push_close(c);
 }
 
-/* --- advisories
- * ------------------------------------------------------------------------------------------------
- */
+/* --- advisories ------------------------------------------------------------------------------- */
 
 static void advise_action(struct js_consumer *c, const char *subject, const char *action)
 {
@@ -309,9 +303,7 @@ static void advise_pause(struct js_consumer *c)
     js_advise_end(&ad);
 }
 
-/* --- making
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- making ----------------------------------------------------------------------------------- */
 
 static bool feeds_a_copy(const struct consumer_config *cfg)
 {
@@ -445,9 +437,7 @@ int consumer_load(struct consumers *cs, struct cursor *cursor)
     return 0;
 }
 
-/* --- ending
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- ending ----------------------------------------------------------------------------------- */
 
 void consumer_close(struct js_consumer *c, enum consumer_close_why why)
 {
@@ -494,9 +484,7 @@ int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
     return stored;
 }
 
-/* --- changing
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- changing --------------------------------------------------------------------------------- */
 
 static bool same_filters(const struct consumer_config *a, const struct consumer_config *b)
 {
@@ -566,9 +554,7 @@ void consumer_restart(struct js_consumer *c, uint64_t stream)
     consumer_ready(c);
 }
 
-/* --- time
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 bool consumer_paused(const struct js_consumer *c)
 {
@@ -667,9 +653,7 @@ static void on_tick(void *arg)
     consumer_ready(c);
 }
 
-/* --- places
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* --- places ----------------------------------------------------------------------------------- */
 
 void consumer_place(struct js_consumer *c, enum consumer_place place)
 {

@@ -70,8 +70,7 @@ struct js_consumer {
     bool count_spoiled; /* a message it may have counted went away meanwhile */
     unsigned count_tries;
     uint64_t num_pending;
-    uint64_t
-        count_as_of; /* durable number when the count began: newer ones are counted as they come */
+    uint64_t count_as_of; /* durable number when the count began: newer ones count as they come */
     uint64_t count_since; /* these */
     struct store_job *counting;
     struct request **waiters; /* owned; those that need the count, or the end of MAKING */
@@ -126,8 +125,7 @@ struct consumers {
     uint64_t sweep_at, sweep_to;
 };
 
-/* --- shorthands
- * ------------------------------------------------------------------------------------ */
+/* --- shorthands ------------------------------------------------------------------------------- */
 static inline const struct jsapi_host *consumer_host(const struct js_consumer *c)
 {
     return &c->acc->js->host;
@@ -141,8 +139,7 @@ static inline bool consumer_is_live(const struct js_consumer *c)
     return c->state == CONSUMER_LIVE;
 }
 
-/* --- life (consumer.c)
- * -------------------------------------------------------------------------------- */
+/* --- life (consumer.c) ------------------------------------------------------------------------ */
 /* Takes cfg over (checked, named). The consumer is in the set, MAKING; the requests that wait are
  * run again when it is LIVE or could not be made. NULL with e filled when the store refuses at
  * once. */
@@ -186,8 +183,7 @@ bool consumer_paused(const struct js_consumer *c);
 /* Does it want this subject? */
 bool consumer_wants(const struct js_consumer *c, struct slice subject);
 
-/* --- counting (consumer_count.c)
- * ------------------------------------------------------------------------- */
+/* --- counting (consumer_count.c) -------------------------------------------------------------- */
 /* True when num_pending (and the list of last_per_subject) is known; else it is being counted, and
  * r, if not NULL, runs again when it is. */
 bool consumer_counted(struct js_consumer *c, struct request *r);
@@ -204,8 +200,7 @@ void consumer_saw_stored(struct js_consumer *c, uint64_t seq);
 void consumer_saw_removed(struct js_consumer *c, uint64_t seq);
 uint64_t consumer_latest_next(struct js_consumer *c); /* 0: the list is done */
 
-/* --- the set (consumers.c)
- * -------------------------------------------------------------------------------- */
+/* --- the set (consumers.c) -------------------------------------------------------------------- */
 struct js_consumer *consumers_find(const struct consumers *cs, struct slice name);
 void consumers_insert(struct consumers *cs, struct js_consumer *c);
 void consumers_remove(struct consumers *cs, struct js_consumer *c);
@@ -213,8 +208,7 @@ void consumers_remove(struct consumers *cs, struct js_consumer *c);
 void consumers_index(struct consumers *cs, struct js_consumer *c);
 void consumers_unindex(struct consumers *cs, struct js_consumer *c);
 
-/* --- showing (consumer_info.c)
- * ------------------------------------------------------------------------------ */
+/* --- showing (consumer_info.c) ---------------------------------------------------------------- */
 /* The members of a consumer info into the open object; LIVE: the config with the server's version
  * and level. */
 enum consumer_show { SHOW_NO_CONFIG, SHOW_STORED, SHOW_LIVE };

@@ -78,8 +78,7 @@ static const struct cfg_row request_rows[] = {
 static const struct cfg_table request_table = {"CreateConsumerRequest", request_rows,
                                                sizeof(struct consumer_request)};
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void consumer_config_init(struct consumer_config *c)
 {
@@ -189,8 +188,7 @@ unsigned consumer_sampling(const struct consumer_config *c)
     return n > 100 ? 100 : (unsigned)n;
 }
 
-/* --- defaults
- * -------------------------------------------------------------------------------------- */
+/* --- defaults --------------------------------------------------------------------------------- */
 
 static bool pedantic_fail(struct js_error *e, const char *text)
 {
@@ -287,8 +285,7 @@ static bool defaults(struct consumer_config *c, const struct consumer_bounds *b,
     return true;
 }
 
-/* --- rules
- * ------------------------------------------------------------------------------------------ */
+/* --- rules ------------------------------------------------------------------------------------ */
 
 static bool name_rules(const struct consumer_config *c, const struct stream_config *s,
                        struct js_error *e)
@@ -522,8 +519,7 @@ bool consumer_config_check(struct consumer_config *c, const struct consumer_boun
     return priority_rules(c, e);
 }
 
-/* --- updates
- * ------------------------------------------------------------------------------------------ */
+/* --- updates ---------------------------------------------------------------------------------- */
 
 void consumer_config_lifetime(struct consumer_config *c)
 {

@@ -23,8 +23,7 @@
 #define GONE_BIT    (1ULL << 63) /* in latest[]: left the stream */
 #define COUNT_TRIES 3
 
-/* --- waiting for it
- * ------------------------------------------------------------------------------------ */
+/* --- waiting for it --------------------------------------------------------------------------- */
 
 void consumer_wait(struct js_consumer *c, struct request *r)
 {
@@ -81,8 +80,7 @@ static void known(struct js_consumer *c)
     consumer_drop(c);
 }
 
-/* --- counting
- * -------------------------------------------------------------------------------------------- */
+/* --- counting --------------------------------------------------------------------------------- */
 
 static void start_count(struct js_consumer *c);
 
@@ -180,8 +178,7 @@ void consumer_recount(struct js_consumer *c)
     c->num_pending = c->latest_left = 0;
 }
 
-/* --- following the news
- * ------------------------------------------------------------------------------------- */
+/* --- following the news ----------------------------------------------------------------------- */
 
 void consumer_saw_stored(struct js_consumer *c, uint64_t seq)
 {

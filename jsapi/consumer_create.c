@@ -26,8 +26,7 @@ struct creation {          /* a request on its way; lives in the request's arena
     bool identity;         /* the answer carries Nats-Stream-Identity */
 };
 
-/* --- changes of an existing one
- * ------------------------------------------------------------------------- */
+/* --- changes of an existing one --------------------------------------------------------------- */
 
 struct change {
     struct js_consumer *c; /* held */
@@ -73,8 +72,7 @@ void consumer_change(struct js_consumer *c, struct consumer_config *cfg, struct 
         on_changed(x, err);
 }
 
-/* --- the answer
- * --------------------------------------------------------------------------------------------- */
+/* --- the answer ------------------------------------------------------------------------------- */
 
 static void finish(struct request *r)
 {
@@ -103,8 +101,7 @@ static void updated(struct js_consumer *c, struct request *r)
     finish(r);
 }
 
-/* --- names and filter: subject against body
- * ------------------------------------------------------------------ */
+/* --- names and filter: subject against body --------------------------------------------------- */
 
 static bool has_separator(struct slice name)
 {
@@ -138,8 +135,7 @@ static bool match_subject(struct request *r, enum form form, struct consumer_req
     return true;
 }
 
-/* --- what a puller elsewhere asks for
- * --------------------------------------------------------------------------- */
+/* --- what a puller elsewhere asks for --------------------------------------------------------- */
 
 static void adopt_sourcing(struct js_stream *s, struct consumer_config *c)
 {
@@ -166,8 +162,7 @@ static bool identity_fits(struct request *r, struct js_stream *s, struct js_erro
     return js_fail(e, JSConsumerStreamIdentityMismatchF, "%s", s->identity);
 }
 
-/* --- limits and neighbours
- * --------------------------------------------------------------------------------------- */
+/* --- limits and neighbours -------------------------------------------------------------------- */
 
 static size_t limitable(const struct consumers *cs)
 {
@@ -217,8 +212,7 @@ static bool work_queue_takes(struct js_stream *s, const struct consumer_config *
     return true;
 }
 
-/* --- new, or an update
- * -------------------------------------------------------------------------------------------- */
+/* --- new, or an update ------------------------------------------------------------------------ */
 
 static struct consumer_config *kept(struct consumer_config *c)
 {

@@ -17,8 +17,7 @@
 #include "jsapi/pull.h"
 #include "jsapi/retention.h"
 
-/* --- the table
- * ------------------------------------------------------------------------------------------ */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static size_t place_of(const struct consumers *cs, struct slice name, bool *found)
 {
@@ -100,8 +99,7 @@ bool consumers_violate(const struct consumers *cs, const struct stream_limits *l
     return any;
 }
 
-/* --- filters
- * ---------------------------------------------------------------------------------------------- */
+/* --- filters ---------------------------------------------------------------------------------- */
 
 static void set_wants(struct consumers *cs)
 {
@@ -161,9 +159,7 @@ bool js_stream_has_interest(struct js_stream *s, struct slice subject)
     return any;
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 struct consumers *consumers_new(struct js_stream *s)
 {
@@ -228,9 +224,7 @@ void consumers_updated(struct consumers *cs)
         retention_sweep(cs, 1);
 }
 
-/* --- news
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- news ------------------------------------------------------------------------------------- */
 
 static bool tell_stored(void *arg, void *item)
 {

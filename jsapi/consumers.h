@@ -43,8 +43,7 @@ enum consumers_end {
 /* Ends all consumers. Call before store_stream_delete() / store_close(). */
 void consumers_free(struct consumers *cs, enum consumers_end why);
 
-/* --- news of the stream, straight from its store watch -----------------------------------------
- */
+/* --- news of the stream, straight from its store watch ---------------------------------------- */
 void consumers_stored(struct consumers *cs, uint64_t seq, struct slice subject);
 void consumers_durable(struct consumers *cs, uint64_t last);
 void consumers_removed(struct consumers *cs, uint64_t seq, struct slice subject);
@@ -58,8 +57,7 @@ void consumers_purged(struct consumers *cs, struct slice filter, uint64_t below)
 /* The stream's config changed: limits, retention. */
 void consumers_updated(struct consumers *cs);
 
-/* --- questions ----------------------------------------------------------------------------------
- */
+/* --- questions -------------------------------------------------------------------------------- */
 
 /* Interest retention: does any consumer want this subject? False: the message takes a number and is
  * not stored. */
@@ -76,8 +74,7 @@ bool consumers_violate(const struct consumers *cs, const struct stream_limits *l
 /* For /jsz: writes the elements of "consumer_detail" into an open array. */
 void consumers_describe(struct consumers *cs, struct json_out *out, bool config);
 
-/* --- news of the whole server --------------------------------------------------------------------
- */
+/* --- news of the whole server ----------------------------------------------------------------- */
 /* Sockets have room again. Called for each stream that has consumers; cheap when none rests. */
 void consumers_drained(struct consumers *cs);
 /* A link of the account came up: consumers of the other side that wait to be asked anew are nudged

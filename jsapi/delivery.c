@@ -44,8 +44,7 @@ struct run { /* one slice */
     struct buf *head; /* headers_only: the rewritten block */
 };
 
-/* --- pace
- * ------------------------------------------------------------------------------------------- */
+/* --- pace ------------------------------------------------------------------------------------- */
 
 /* May a message of this size and time go out now? Sets not_before when it may not. */
 static bool pace(struct run *r, const struct record_out *m, size_t size)
@@ -78,8 +77,7 @@ static bool pace(struct run *r, const struct record_out *m, size_t size)
     return true;
 }
 
-/* --- one message
- * -------------------------------------------------------------------------------------- */
+/* --- one message ------------------------------------------------------------------------------ */
 
 static void head_only(struct run *r, const struct record_out *m, struct msg_view *v)
 {
@@ -207,8 +205,7 @@ static int deliver(void *arg, const struct record_out *m)
     return r->stop != STOP_NOT || r->bytes >= SLICE_BYTES ? READ_STOP : READ_ON;
 }
 
-/* --- three sources
- * ----------------------------------------------------------------------------------------- */
+/* --- three sources ---------------------------------------------------------------------------- */
 
 static bool slice_full(const struct run *r)
 {
@@ -306,9 +303,7 @@ static void deliver_new(struct run *r)
         consumer_ready(c);
 }
 
-/* --- visits
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- visits ----------------------------------------------------------------------------------- */
 
 static bool has_taker(const struct js_consumer *c)
 {

@@ -21,8 +21,7 @@
 #define RING_MIN  16u
 #define RING_KEEP 256u /* an empty ring gives back more than this */
 
-/* --- the ring ----------------------------------------------------------------------------------
- */
+/* --- the ring --------------------------------------------------------------------------------- */
 
 static inline struct pending_entry *entry_at(const struct pending *p, uint32_t off)
 {
@@ -121,8 +120,7 @@ const struct pending_entry *pending_next(const struct pending *p, uint32_t *pos)
     return NULL;
 }
 
-/* --- places ------------------------------------------------------------------------------------
- */
+/* --- places ----------------------------------------------------------------------------------- */
 
 static inline int64_t wait_of(const struct pending *p, uint32_t deliveries)
 {
@@ -260,8 +258,7 @@ static void place_enter(struct pending *p, struct pending_entry *e, enum pending
     }
 }
 
-/* --- leaving the ring --------------------------------------------------------------------------
- */
+/* --- leaving the ring ------------------------------------------------------------------------- */
 
 /* Makes a hole; the floor follows when the front goes. */
 static void settle(struct pending *p, uint32_t off)
@@ -340,8 +337,7 @@ static bool given_drop(struct pending *p, uint64_t first, uint64_t last)
     return true;
 }
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void pending_init(struct pending *p, const struct pending_rules *rules)
 {
@@ -379,8 +375,7 @@ void pending_reset(struct pending *p, uint64_t stream)
     p->delivered = p->floor = (struct pending_pair){0, stream};
 }
 
-/* --- delivering --------------------------------------------------------------------------------
- */
+/* --- delivering ------------------------------------------------------------------------------- */
 
 void pending_skip(struct pending *p, uint64_t sseq)
 {
@@ -445,8 +440,7 @@ uint64_t pending_redeliver(struct pending *p, uint64_t sseq, int64_t now, uint32
     return ++p->delivered.consumer;
 }
 
-/* --- what clients say --------------------------------------------------------------------------
- */
+/* --- what clients say ------------------------------------------------------------------------- */
 
 enum pending_result pending_ack(struct pending *p, uint64_t sseq)
 {
@@ -569,8 +563,7 @@ void pending_requeue_all(struct pending *p)
     pending_log_whole(p);
 }
 
-/* --- deadlines ---------------------------------------------------------------------------------
- */
+/* --- deadlines -------------------------------------------------------------------------------- */
 
 /* The oldest FRESH entry, NULL when there is none. */
 static struct pending_entry *oldest_fresh(struct pending *p)
@@ -644,8 +637,7 @@ bool pending_expire(struct pending *p, int64_t now, uint32_t max, pending_gave_u
     return pending_due(p) <= now;
 }
 
-/* --- questions ---------------------------------------------------------------------------------
- */
+/* --- questions -------------------------------------------------------------------------------- */
 
 uint32_t pending_redelivered(const struct pending *p)
 {
@@ -657,8 +649,7 @@ bool pending_is_settled(const struct pending *p, uint64_t sseq)
     return sseq <= p->delivered.stream && !ring_find(p, sseq, NULL) && !pending_is_given(p, sseq);
 }
 
-/* --- reading back: the raw doors for pending_code.c ----------------------------------------------
- */
+/* --- reading back: the raw doors for pending_code.c ------------------------------------------- */
 
 void pending_restore(struct pending *p, const struct pending_entry *from)
 {

@@ -155,8 +155,7 @@ bool pending_is_settled(const struct pending *p, uint64_t sseq);
 /* Walks the pending entries ascending; *pos starts at 0. */
 const struct pending_entry *pending_next(const struct pending *p, uint32_t *pos);
 
-/* --- as bytes: versioned, with a checksum --------------------------------------------------------
- */
+/* --- as bytes: versioned, with a checksum ----------------------------------------------------- */
 
 /* wall - mono at the time of the call: added to every time written, subtracted from every time
  * read. */

@@ -22,8 +22,7 @@
 
 enum { CODE_VERSION = 1, KIND_DELTA = 0, KIND_SNAPSHOT = 1 };
 
-/* --- numbers -----------------------------------------------------------------------------------
- */
+/* --- numbers ---------------------------------------------------------------------------------- */
 
 static inline size_t put_varint(char *to, uint64_t v)
 {
@@ -74,8 +73,7 @@ static int64_t to_ms(int64_t ns)
     return ns / NS_PER_MS - (ns % NS_PER_MS < 0);
 }
 
-/* --- writing -----------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 void pending_log_whole(struct pending *p)
 {
@@ -203,8 +201,7 @@ void pending_delta(struct pending *p, int64_t wall_minus_mono, struct buf *out)
     log_restart(p);
 }
 
-/* --- reading -----------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static int64_t from_ms(uint64_t ms, int64_t shift)
 {

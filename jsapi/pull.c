@@ -13,8 +13,7 @@
 #include "jsapi/api.h"
 #include "jsapi/push.h"
 
-/* --- statuses
- * ---------------------------------------------------------------------------------------- */
+/* --- statuses --------------------------------------------------------------------------------- */
 
 static void say_status(struct js_consumer *c, struct slice to, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -57,8 +56,7 @@ void pull_end_all(struct js_consumer *c, const char *status, bool pair)
     pull_end(c, LIST_ENTRY(it, struct pull_request, link), status, pair);
 }
 
-/* --- asking
- * ------------------------------------------------------------------------------------------- */
+/* --- asking ----------------------------------------------------------------------------------- */
 
 struct wanted {
     int64_t batch, expires, bytes, heartbeat;
@@ -236,8 +234,7 @@ bool pull_heard(void *arg, struct msg_view *m, void *from)
     return true;
 }
 
-/* --- serving
- * -------------------------------------------------------------------------------------------- */
+/* --- serving ---------------------------------------------------------------------------------- */
 
 struct pull_request *pull_next(struct js_consumer *c)
 {

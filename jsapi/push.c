@@ -32,8 +32,7 @@ static struct slice fc_subject(const struct js_consumer *c, char *room, size_t n
     return slice_of(room, len > 0 && (size_t)len < n ? (size_t)len : 0);
 }
 
-/* --- heartbeats
- * -------------------------------------------------------------------------------------- */
+/* --- heartbeats ------------------------------------------------------------------------------- */
 
 void push_heartbeat(struct js_consumer *c, struct slice to, uint64_t last_consumer)
 {
@@ -67,8 +66,7 @@ void push_nudge(struct js_consumer *c, int64_t now)
     consumer_due(c, now + NUDGE_EVERY);
 }
 
-/* --- flow control
- * ------------------------------------------------------------------------------------- */
+/* --- flow control ----------------------------------------------------------------------------- */
 
 static void fc_ask(struct js_consumer *c)
 {
@@ -135,8 +133,7 @@ bool push_fc_heard(void *arg, struct msg_view *m, void *from)
     return true;
 }
 
-/* --- interest
- * ------------------------------------------------------------------------------------------- */
+/* --- interest --------------------------------------------------------------------------------- */
 
 static void on_interest(void *arg, bool has)
 {
@@ -185,8 +182,7 @@ void push_close(struct js_consumer *c)
     c->bound = false;
 }
 
-/* --- time
- * ---------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 int64_t push_tick(struct js_consumer *c, int64_t now)
 {

@@ -14,8 +14,7 @@
 #define SWEEP_MSGS  1000
 #define SWEEP_BYTES (1u << 20)
 
-/* --- gathering
- * ------------------------------------------------------------------------------------------ */
+/* --- gathering -------------------------------------------------------------------------------- */
 
 static void bury(struct consumers *cs, uint64_t seq)
 {
@@ -52,8 +51,7 @@ static void on_flush(void *arg)
     retention_flush(arg, NULL, NULL);
 }
 
-/* --- who needs it?
- * ----------------------------------------------------------------------------------------- */
+/* --- who needs it? ---------------------------------------------------------------------------- */
 
 bool retention_unneeded(struct consumers *cs, uint64_t seq, struct slice subject)
 {
@@ -97,9 +95,7 @@ void retention_settled(struct consumers *cs, struct js_consumer *c, uint64_t seq
         bury(cs, seq);
 }
 
-/* --- sweeping
- * ------------------------------------------------------------------------------------------------
- */
+/* --- sweeping --------------------------------------------------------------------------------- */
 
 struct portion {
     struct consumers *cs;
@@ -146,9 +142,7 @@ void retention_sweep(struct consumers *cs, uint64_t from)
     t->job_start(t->loop, &cs->sweep);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void retention_init(struct consumers *cs)
 {

@@ -81,8 +81,7 @@ static inline int teardown(void **state)
     return 0;
 }
 
-/* --- words of the tests
- * --------------------------------------------------------------------------------- */
+/* --- words of the tests ----------------------------------------------------------------------- */
 
 static inline char *ask(struct site *s, const char *subject, const char *body)
 {

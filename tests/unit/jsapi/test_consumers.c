@@ -2,9 +2,7 @@
  * out SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
 
-/* --- pull
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- pull ------------------------------------------------------------------------------------- */
 
 static void a_pull_gets_what_is_there_and_waits_for_the_rest(void **state)
 {
@@ -157,9 +155,7 @@ static void deleting_ends_waiting_requests(void **state)
                      0);
 }
 
-/* --- acks
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- acks ------------------------------------------------------------------------------------- */
 
 static void acks_move_the_floor(void **state)
 {
@@ -302,9 +298,7 @@ static void ack_and_next_asks_for_more(void **state)
     assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 1);
 }
 
-/* --- retention
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- retention -------------------------------------------------------------------------------- */
 
 static void a_work_queue_forgets_what_is_acked(void **state)
 {
@@ -363,9 +357,7 @@ static void interest_keeps_a_message_until_all_have_it(void **state)
     assert_int_equal(stream_msgs(s), 0);
 }
 
-/* --- push
- * --------------------------------------------------------------------------------------------------------------
- */
+/* --- push ------------------------------------------------------------------------------------- */
 
 static void a_push_consumer_waits_for_a_listener(void **state)
 {
@@ -460,9 +452,7 @@ static void flow_control_closes_the_window(void **state)
     free(big);
 }
 
-/* --- verbs
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* --- verbs ------------------------------------------------------------------------------------ */
 
 static void create_has_its_rules(void **state)
 {

@@ -2,8 +2,7 @@
  * elsewhere and a restart do to it SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
 
-/* --- where to start, how much is left
- * ---------------------------------------------------------------------------------- */
+/* --- where to start, how much is left --------------------------------------------------------- */
 
 static uint64_t first_of(struct site *s, const char *members)
 {
@@ -142,9 +141,7 @@ static void num_pending_agrees_with_a_naive_count(void **state)
     memset(subject_of, 0, sizeof subject_of);
 }
 
-/* --- somebody copies from us
- * -------------------------------------------------------------------------------------------------
- */
+/* --- somebody copies from us ------------------------------------------------------------------ */
 
 #define SOURCE                                                                                     \
     "{\"stream_name\":\"S\",\"config\":{\"name\":\"JS_SRC_x\",\"deliver_policy\":\"all\",\"ack_"   \
@@ -239,9 +236,7 @@ static void a_source_on_a_work_queue_acks_by_flow_control(void **state)
     expect_msg(s, "$JS.S.two", 2, 1, 1, &g);
 }
 
-/* --- restarts
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* --- restarts --------------------------------------------------------------------------------- */
 
 static void restart(struct site *s)
 {
