@@ -25,14 +25,12 @@
 #include "storage/store.h"
 
 enum {
-    GENERATION_COMMITS = 16, /* in about so many commits all that is dirty is written */
-    ROW_BYTES = 120,         /* what a row about costs in a batch */
+    EVICT_LOOKS = 8192, /* clean entries looked at after each commit */
     CATCH_APPENDS = 0,
     CATCH_DELETES,
     CATCH_TRIMS,
     CATCH_DONE
 };
-static const int64_t FLUSH_AGE = 2 * NS_PER_S;
 
 void index_init(struct index *x)
 {
@@ -40,6 +38,8 @@ void index_init(struct index *x)
     htab_init(&x->table);
     list_init(&x->dirty);
     list_init(&x->next);
+    for (size_t i = 0; i < INDEX_BUCKETS; i++)
+        list_init(&x->bucket[i]);
 }
 
 static bool same(const void *item, const void *key)
@@ -79,6 +79,7 @@ void index_release(struct stream *s)
     }
     htab_release(&x->table);
     buf_release(&x->deletes);
+    free(x->splitters);
     pin_clear(&x->pin);
 }
 
@@ -98,7 +99,7 @@ static void soil(struct subject *e)
     pin_hold(&s->st->pins, &x->pin, s->st->gather->n, s->st->journal_at);
 }
 
-static void cleaned(struct subject *e)
+void index_cleaned(struct subject *e)
 {
     e->dirty = false;
     e->stream->index.ndirty--;
@@ -246,6 +247,8 @@ void index_clear(struct stream *s)
     }
     x->ndirty = 0;
     x->flushing = false;
+    free(x->splitters);
+    x->splitters = NULL;
     s->now.num_subjects = 0;
 }
 
@@ -323,98 +326,9 @@ uint64_t index_last_shown(struct stream *s, struct slice subject)
     return scan_back(s, subject, low, s->shown.last_seq, stream_live_shown);
 }
 
-/* --- writing --------------------------------------------------------------------------------- */
-
-bool index_wants_flush(const struct stream *s, int64_t now, bool force)
-{
-    const struct index *x = &s->index;
-    if (x->flushing)
-        return true;
-    if (!x->ndirty || x->behind)
-        return false;
-    const struct laziness *lazy = &s->st->lazy_at;
-    return force || x->ndirty >= lazy->flush_dirty ||
-           s->now.last_seq - x->w_last > lazy->flush_lag ||
-           s->now.first_seq - x->w_first > lazy->flush_lag || now - x->dirty_since > FLUSH_AGE;
-}
-
-static void write_row(struct stream *s, struct subject *e, struct batch *b)
-{
-    struct key k;
-    key_subject(&k, s->sid, subject_text(e));
-    if (!e->count) {
-        if (e->in_file) {
-            change_del(b, DB_SUBJECTS, &k);
-            e->written = b->n;
-            e->in_file = false;
-        }
-        cleaned(e); /* stays until the file says the same */
-        return;
-    }
-    e->written = b->n;
-    struct subject_row row = {.first = e->first,
-                              .last = e->last,
-                              .count = e->count,
-                              .flags = e->flags,
-                              .upto = s->now.last_seq,
-                              .floor = s->now.first_seq,
-                              .batch = b->n};
-    if (key_subject_is_long(key_slice(&k)))
-        row.subject = subject_text(e);
-    size_t at;
-    subject_row_add(change_put_begin(b, DB_SUBJECTS, &k, &at), &row);
-    change_put_end(b, at);
-    e->in_file = true;
-    cleaned(e);
-}
-
-static void generation_begin(struct stream *s)
-{
-    struct index *x = &s->index;
-    x->flushing = true;
-    x->gen_batch = s->st->gather->n;
-    x->gen_first = s->now.first_seq;
-    x->gen_last = s->now.last_seq;
-}
-
-static void generation_end(struct stream *s)
-{
-    struct index *x = &s->index;
-    x->flushing = false;
-    x->w_batch = x->gen_batch - 1;
-    x->w_first = x->gen_first;
-    x->w_last = x->gen_last;
-    list_splice(&x->dirty, &x->next);
-    x->dirty_since = clock_mono();
-    s->freed += BLOCK_SIZE; /* blocks may have waited for this */
-    pin_clear(&x->pin);
-    if (x->ndirty)
-        pin_set(&s->st->pins, &x->pin, x->gen_batch, s->st->journal_at);
-}
-
-bool index_flush(struct stream *s, size_t most)
-{
-    struct index *x = &s->index;
-    struct batch *b = stream_batch(s);
-    if (!x->flushing)
-        generation_begin(s);
-    if (x->ndirty * ROW_BYTES / GENERATION_COMMITS > most) /* or they would only become more */
-        most = x->ndirty * ROW_BYTES / GENERATION_COMMITS;
-    while (most >= ROW_BYTES && !list_empty(&x->dirty)) {
-        struct subject *e = LIST_ENTRY(x->dirty.next, struct subject, link);
-        most -= ROW_BYTES;
-        write_row(s, e, b);
-    }
-    if (!list_empty(&x->dirty))
-        return false;
-    generation_end(s);
-    store_write_state(s);
-    return true;
-}
-
 void index_evict(struct store *st)
 {
-    unsigned looks = 256;
+    unsigned looks = EVICT_LOOKS;
     while (st->clean_subjects > st->lazy_at.clean_max && looks-- && !list_empty(&st->clean)) {
         struct subject *e = LIST_ENTRY(st->clean.next, struct subject, link);
         /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): forget() took the freed one out */

@@ -12,6 +12,10 @@
  * its beginning goes with it. After a crash index_catch_up() applies what came after the watermark;
  * each row carries how far it is itself (upto, floor, batch), so nothing counts twice.
  *
+ * A row that is alone on its page costs the whole page. So a large generation is first dealt into
+ * ranges of subjects, some thousand entries a commit, and then written range by range: neighbours
+ * share their pages.
+ *
  * `first` and `last` may be stale after removals (flags); whoever needs them repairs them.
  * Loop thread only.
  *
@@ -42,12 +46,18 @@ static inline struct slice subject_text(const struct subject *e)
     return slice_of(e->text, e->n);
 }
 
+enum { INDEX_BUCKETS = 32 };
+
 struct index {
     struct htab table;
-    struct subject *hot;     /* the one asked for last */
-    struct list dirty, next; /* of the generation being written; changed since it began */
-    size_t ndirty;           /* both */
-    bool flushing;           /* a generation is being written */
+    struct subject *hot;               /* the one asked for last */
+    struct list dirty, next;           /* of the generation being written; changed since it began */
+    size_t ndirty;                     /* both */
+    bool flushing;                     /* a generation is being written */
+    struct list bucket[INDEX_BUCKETS]; /* a large generation, by ranges of subjects */
+    char *splitters; /* where the ranges begin, while a large generation is written: one block of
+                        memory */
+    unsigned next_bucket;                    /* the next to be written */
     uint64_t gen_batch, gen_first, gen_last; /* the watermark it will leave */
     uint64_t w_batch, w_first, w_last;       /* the watermark that is on its way or durable */
     int64_t dirty_since;                     /* monotonic ns of the first change after a flush */
@@ -84,6 +94,8 @@ bool index_wants_flush(const struct stream *s, int64_t now, bool force);
 /* Writes rows into the gathering batch, about `most` bytes; true when the generation is complete.
  */
 bool index_flush(struct stream *s, size_t most);
+/* The entry's row is in the gathering batch. */
+void index_cleaned(struct subject *e);
 /* Keeps the number of clean entries bounded. */
 void index_evict(struct store *st);
 

@@ -257,7 +257,7 @@ static struct store *store_new(const struct store_config *cfg, const struct stor
     st->turn = host->turn;
     st->lock_fd = -1;
     st->lazy_at = (struct laziness){.journal_max = 4 << 20,
-                                    .flush_dirty = 32768,
+                                    .flush_dirty = 131072,
                                     .flush_lag = 65536,
                                     .clean_max = 8192,
                                     .rows_bytes = 256ul * 1024,

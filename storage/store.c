@@ -635,6 +635,7 @@ void store_on_second(void *store)
         (void)dedupe_expire(&s->dedupe, clock_wall() - s->spec.duplicate_window_ns, 10000);
         old_rows(st, s);
     }
+    index_evict(st);
     if (++st->idle_seconds == COOL_AFTER_S) {
         pool_cool(st->pool);
         malloc_trim(0);

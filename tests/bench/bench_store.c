@@ -75,7 +75,7 @@ static void ask(struct bench *b)
 static bool room(void *arg)
 {
     struct bench *b = arg;
-    return b->asked - b->answered < b->window / 2 || b->answered == b->total;
+    return b->asked - b->answered < (b->window + 1) / 2 || b->answered == b->total;
 }
 
 static bool one_answer(void *arg)

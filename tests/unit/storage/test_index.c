@@ -1,0 +1,133 @@
+/* many subjects: rows dealt into ranges, found again after a kill
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "unit/storage/place.h"
+
+#include "storage/store.h"
+#include "storage/stream.h"
+
+enum { SUBJECTS = 20000 };
+
+static struct slice name_of(unsigned i, char *room, size_t n)
+{
+    /* not in the order of their numbers */
+    return slice_of(room, (size_t)snprintf(room, n, "s.%u.%u", i * 7919u % 1000, i));
+}
+
+static unsigned times(unsigned i)
+{
+    return 1 + i % 3;
+}
+
+static void kill_it(struct place *p)
+{
+    while (p->st->flying)
+        fake_turn_once(&p->ft);
+    char *cmd = xasprintf("cp %s/jetstream/frond/data.mdb %s/copy", p->dir, p->dir);
+    assert_int_equal(system(cmd), 0); /* NOLINT(cert-env33-c): a test */
+    place_close(p);
+    char *from = xasprintf("%s/copy", p->dir),
+         *to = xasprintf("%s/jetstream/frond/data.mdb", p->dir);
+    assert_int_equal(rename(from, to), 0);
+    free(cmd);
+    free(from);
+    free(to);
+    place_open(p);
+}
+
+struct tally {
+    unsigned calls;
+    uint64_t total;
+    size_t n;
+};
+
+static void on_page(void *arg, int err, const struct subject_count *x, size_t n, uint64_t total)
+{
+    struct tally *t = arg;
+    assert_int_equal(err, 0);
+    t->calls++;
+    t->total = total;
+    t->n += n;
+    for (size_t i = 0; i < n; i++) {
+        struct slice s = x[i].subject;
+        size_t dot = s.n;
+        uint64_t number = 0;
+        while (s.p[dot - 1] != '.')
+            dot--;
+        assert_int_equal(slice_u64(slice_skip(s, dot), &number), 0);
+        assert_int_equal(x[i].msgs, times((unsigned)number));
+        if (i)
+            assert_true(slice_cmp(x[i - 1].subject, s) < 0);
+    }
+}
+
+static bool paged(void *arg)
+{
+    return ((struct tally *)arg)->calls > 0;
+}
+
+static void compare(struct place *p, struct stream *s)
+{
+    struct tally t = {0};
+    char room[64];
+    assert_int_equal(state_of(s).num_subjects, SUBJECTS);
+    for (size_t offset = 0; offset < SUBJECTS; offset += 7000) {
+        t.calls = 0;
+        assert_int_equal(store_subjects(s, SLICE("s.>"), offset, 7000, on_page, &t, NULL), 0);
+        assert_true(fake_turn_wait(&p->ft, paged, &t));
+        assert_int_equal(t.total, SUBJECTS);
+    }
+    assert_int_equal(t.n, SUBJECTS);
+    for (unsigned i = 0; i < SUBJECTS; i += 97) {
+        struct slice name = name_of(i, room, sizeof room);
+        struct store_filter f = {&name, 1};
+        assert_int_equal(store_last_seq(s, &f, 0), (uint64_t)(times(i) - 1) * SUBJECTS + i + 1);
+    }
+}
+
+static void twenty_thousand_subjects_survive(void **state)
+{
+    (void)state;
+    struct place p;
+    char room[64];
+    place_init(&p);
+    place_open(&p);
+    p.st->lazy_at.flush_dirty = 6000;
+    p.st->lazy_at.clean_max = 1000;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(&p, &spec);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < SUBJECTS; i++) {
+            /* those whose time is over write to a subject that is purged later */
+            struct record_in rec = {.subject = round < times(i) ? name_of(i, room, sizeof room)
+                                                                : SLICE("junk"),
+                                    .payload = SLICE("p")};
+            struct answer a = {0};
+            bool wait = i % 500 == 499;
+            assert_int_equal(store_append(s, &rec, wait ? on_append : NULL, &a), 0);
+            if (wait)
+                wait_answer(&p, &a);
+        }
+        if (round == 1)
+            kill_it(&p);
+        s = find_stream(&p, "S");
+        p.st->lazy_at.flush_dirty = 6000;
+    }
+    struct purge_spec purge = {.filter = SLICE("junk")};
+    struct answer a = {0};
+    assert_int_equal(store_purge(s, &purge, on_purged, &a), 0);
+    wait_answer(&p, &a);
+    compare(&p, s);
+    kill_it(&p);
+    compare(&p, find_stream(&p, "S"));
+    place_close(&p);
+    place_open(&p);
+    assert_false(find_stream(&p, "S")->index.behind);
+    compare(&p, find_stream(&p, "S"));
+    place_remove(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(twenty_thousand_subjects_survive)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
