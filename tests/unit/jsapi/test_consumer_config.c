@@ -186,8 +186,8 @@ static void good_ones_pass(void **state)
         "{\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\">\"}",
         "{\"deliver_policy\":\"undefined\"}",
         "{\"sample_freq\":\"30%\",\"ack_policy\":\"all\"}",
-        "{\"deliver_subject\":\"d\",\"flow_control\":true,\"idle_heartbeat\":5000000000,\"max_"
-        "deliver\":1}",
+        ("{\"deliver_subject\":\"d\",\"flow_control\":true,"
+         "\"idle_heartbeat\":5000000000,\"max_deliver\":1}"),
     };
     struct js_error e;
     (void)state;

@@ -294,8 +294,8 @@ static void odd_requests_are_answered_or_dropped_and_nobody_is_hurt(void **state
         "NONSENSE\r\n\r\n",
         "GET /%00varz HTTP/1.0\r\n\r\n",
         "POST /healthz HTTP/1.0\r\nContent-Length: 99999999\r\n\r\nx",
-        "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nConnection: "
-        "close\r\n\r\n",
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+         "GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"),
     };
     for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
         buf_release(&web.got);
