@@ -16,6 +16,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -125,6 +126,17 @@ static void on_signal(void *arg, int signo)
     case SIGUSR2:
         lameduck_begin(srv);
         return;
+    }
+}
+
+void process_files_limit(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+            log_debug("The limit of open files stays as it is: %s", strerror(errno));
     }
 }
 

@@ -9,6 +9,8 @@ struct server;
 
 /* "Starting …", version, name, id. */
 void process_greet(const struct server *srv);
+/* As many open files as the system lets us have: every client is one. */
+void process_files_limit(void);
 /* INT TERM HUP USR1 USR2; PIPE is ignored. */
 int process_signals(struct server *srv) MUST_CHECK;
 /* The log as the options say. */

@@ -167,6 +167,7 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
     if ((err = process_log(srv)))
         return err;
     process_greet(srv);
+    process_files_limit();
     srv->loop = loop_new();
     srv->turn = loop_turn(srv->loop);
     srv->accounts = accounts_new();
