@@ -5,12 +5,13 @@
  * truth: it leaves when the progress, and the removal of the message where the stream's retention
  * asks for it, is on disk.
  *
- *     heard → ack_read → verb → pending_* → retention_settled → (reply? flush removals, sync cursor
- * → say)
+ *     heard → ack_read → verb → pending_* → retention_settled
+ *                                               └──► reply wanted? flush removals, sync, say
  *
  * Nothing of the subject is trusted beyond its numbers: a sequence that was not delivered yet is
- * ignored, one that is settled already is answered and changes nothing. SPDX-License-Identifier:
- * Apache-2.0 */
+ * ignored, one that is settled already is answered and changes nothing.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/ack.h"
 
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* jsapi/ack.h -- ack subjects: write, read, apply
  *
  *     $JS.ACK.<S>.<C>.<deliveries>.<stream seq>.<consumer seq>.<timestamp ns>.<num pending>
- *     $JS.ACK.<domain or _>.<account hash>.<S>.<C>.<the same five>[.<anything>]      (understood,
- * not written)
+ *     $JS.ACK.<domain or _>.<account hash>.<S>.<C>.<the same five>[.<anything>]
+ *
+ * The second form is understood and not written.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_ACK_H

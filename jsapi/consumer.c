@@ -3,12 +3,11 @@
  * Its progress is written by the store when it suits (cursor_source below); its config when it
  * changes. What is stored:
  *
- *     u8 version | u64 latest_up_to | u32 crc32c of these nine bytes | the pending set as pending.h
- * writes it
+ *     u8 version | u64 latest_up_to | u32 crc32c of these nine bytes | the pending set (pending.h)
  *
  * A consumer that feeds somebody's copy comes back AWAITING (push.c says why). One timer looks
- * after all its deadlines; it is set to the earliest one known and finds out when it fires what is
- * due, so that nothing is re-armed per message.
+ * after all its deadlines; it is set to the earliest one known and finds out when it fires what
+ * is due, so that nothing is re-armed per message.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/consumer.h"

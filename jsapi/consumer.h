@@ -1,21 +1,27 @@
 /* jsapi/consumer.h -- inside: one consumer, and the set of a stream's consumers
  *
- *     MAKING ──► LIVE ──────► GONE        MAKING    the store was asked; what it will deliver is
- * being counted │        ▲  │         ▲          LIVE      subscriptions stand, messages flow │ │
- * └─────────┤          AWAITING  restarted as the source of somebody's copy: silent but for └──►
- * AWAITING ────────┘                    heartbeats that provoke a CREATE or RESET (push.c) GONE
- * deleted or closed; freed when nobody holds it any more
+ *     MAKING ───► LIVE ───────► GONE
+ *        │         ▲  │          ▲
+ *        │         │  └──────────┤
+ *        └───► AWAITING ─────────┘
  *
- * Files: consumer.c life and timer; consumers.c the set and the stream's news; delivery.c the pump;
- * pull.c waiting requests; push.c heartbeats, flow control; ack.c acknowledgements; retention.c
- * what acks do to the stream; consumer_*.c the verbs.
+ *   MAKING    the store was asked; what it will deliver is being counted
+ *   LIVE      subscriptions stand, messages flow
+ *   AWAITING  restarted while somebody copies from it: silent but for heartbeats that provoke a
+ *             CREATE or RESET (push.c)
+ *   GONE      deleted or closed; freed when nobody holds it any more
+ *
+ * Files: consumer.c life and timer; consumer_count.c num_pending; consumers.c the set and the
+ * stream's news; delivery.c the pump; pull.c waiting requests; push.c heartbeats and flow
+ * control; ack.c acknowledgements; retention.c what acks do to the stream; consumer_*.c the
+ * verbs.
  *
  * What always holds
  *   (1) only consumer_enter() writes the state.
  *   (2) pend.delivered.stream + 1 is the next stream sequence to look at.
- *   (3) a consumer is in set->ready (the pump will visit it), in set->hungry (it waits for a new
- * message), or in neither (it waits for room, a request, interest, an ack, a time). (4) store
- * callbacks that carry a consumer hold it.
+ *   (3) a consumer is in set->ready (the pump will visit it), HUNGRY (it waits for a new
+ *       message), or IDLE (it waits for room, a request, interest, an ack, a time).
+ *   (4) store callbacks that carry a consumer hold it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_CONSUMER_H

@@ -1,15 +1,16 @@
 /* jsapi/consumer_config.h -- what a consumer is asked to be
  *
- * struct consumer_config is the "config" of CONSUMER.CREATE
- * (reference/jetstream-api-2-consumers.md 1.1); all it points to lives in its own arena. The road
- * of a new one:
+ * struct consumer_config is the "config" of CONSUMER.CREATE (reference, part 2, 1.1); all it
+ * points to lives in its own arena. The road of a new one:
  *
  *     consumer_request_read()       JSON → struct consumer_request (config, stream name, action)
- *     consumer_config_check()       defaults, then every rule that looks at this one config and its
- * stream consumer_config_may_update()  the rules between the old one and the new one
+ *     consumer_config_check()       defaults, then every rule about this one config and its stream
+ *     consumer_config_may_update()  the rules between the old one and the new one
  *     consumer_config_write()       struct → JSON, for replies and for the store
  *
- * Pure but for the arenas. SPDX-License-Identifier: Apache-2.0 */
+ * Pure but for the arenas.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_CONSUMER_CONFIG_H
 #define JSAPI_CONSUMER_CONFIG_H
 

@@ -1,7 +1,8 @@
 /* jsapi/consumer_pause.c -- CONSUMER.PAUSE {"pause_until": time}, and CONSUMER.UNPIN
  *
  * A time that is past, zero or absent resumes. The pause is part of the config, so it survives a
- * restart. SPDX-License-Identifier: Apache-2.0 */
+ * restart.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 #include "jsapi/consumer.h"
 

@@ -4,7 +4,8 @@
  * that match; the unfiltered ones that wait for anything at all stand in `hungry` and are woken
  * once a commit. A removed message matters to those that hold something pending (`holders`) and to
  * filtered ones that have it still ahead of them. A consumer with nobody to deliver to is in no
- * list and costs nothing. SPDX-License-Identifier: Apache-2.0 */
+ * list and costs nothing.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/consumers.h"
 
 #include <stdlib.h>

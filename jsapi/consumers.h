@@ -1,19 +1,21 @@
 /* jsapi/consumers.h -- the consumers of one stream, as the stream half sees them
  *
  * A stream (jsapi/stream.h) owns one `struct consumers`: the table of its consumers by name, the
- * index of their filters that wakes exactly those a message is for, and the retention accounting of
- * interest streams and work queues. The stream half calls this header and nothing else of the
+ * index of their filters that wakes exactly those a message is for, and the retention accounting
+ * of interest streams and work queues. The stream half calls this header and nothing else of the
  * consumer half:
  *
- *     consumers_new()  at stream create; consumers_recover() after that when the stream comes from
- * the disk consumers_stored() … consumers_durable()  from the stream's store watch
+ *     consumers_new()      at stream create; consumers_recover() after it when it was on disk
+ *     consumers_stored()   … consumers_durable(): from the stream's store watch
  *     consumers_updated()  after the stream's config changed
- *     consumers_free()  when the stream goes, or at shutdown
+ *     consumers_free()     when the stream goes, or at shutdown
  *
  * struct js_stream carries the pointer as `struct consumers *consumers`.
  *
  * Loop thread only. Nothing here publishes from inside a call: deliveries, advisories and replies
- * are posted. SPDX-License-Identifier: Apache-2.0 */
+ * are posted.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_CONSUMERS_H
 #define JSAPI_CONSUMERS_H
 

@@ -1,17 +1,17 @@
 /* jsapi/delivery.c -- the pump: cursor → messages, push and pull
  *
- * A stream's ready consumers stand in a ring; each visit delivers a slice, at most 256 KiB or 1,000
- * messages, and the view of the store is open only inside it. What is served, in order:
+ * A stream's ready consumers stand in a ring; each visit delivers a slice, at most 256 KiB or
+ * 1,000 messages, and the view of the store is open only inside it. What is served, in order:
  *
- *     1. messages to be delivered again        2. the list of a last_per_subject consumer        3.
- * new ones
+ *     1. messages to be delivered again
+ *     2. the list of a last_per_subject consumer
+ *     3. new ones
  *
  * and a visit ends in one of these places:
  *
  *     READY    more can go out at once: back to the tail of the ring
  *     HUNGRY   caught up: the next stored message that it wants makes it ready
- *     IDLE     something else must happen first: a request, interest, an ack, room on the socket, a
- * time
+ *     IDLE     something else comes first: a request, interest, an ack, room on the socket, a time
  *
  * A message that nobody took was not delivered: nothing is counted before the publish succeeded.
  * No printf, no malloc per message.

@@ -1,13 +1,15 @@
 /* jsapi/filter_index.h -- which consumers want this subject?
  *
  * A trie over tokens: a stream keeps the filters of its consumers here, so that a message costs
- * what its subject is long and who wants it, not how many consumers there are. Pure; the items are
- * the caller's.
+ * what its subject is long and who wants it, not how many consumers there are. Pure; the items
+ * are the caller's.
  *
- *     filter_index_add(&ix, pattern, consumer) … filter_index_match(&ix, subject, fn, arg) …
- * filter_index_remove()
+ *     filter_index_add(&ix, pattern, consumer);
+ *     filter_index_match(&ix, subject, fn, arg);      fn(arg, consumer) for each
+ *     filter_index_remove(&ix, pattern, consumer);
  *
  * An item that was added with several patterns is told once for each that matches.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_FILTER_INDEX_H
 #define JSAPI_FILTER_INDEX_H

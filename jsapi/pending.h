@@ -6,18 +6,19 @@
  *
  *     c = pending_deliver(p, sseq, now)                 the first delivery of a message
  *     … pending_ack() pending_nak() pending_touch() …   what clients say
- *     pending_expire(p, now, …)                         deadlines that passed: into the redelivery
- * queue pending_front(p, &sseq) → pending_redeliver()     served before anything new
+ *     pending_expire(p, now, …)                         deadlines that passed: into the queue
+ *     pending_front(p, &sseq) → pending_redeliver()     served before anything new
  *
- * An entry costs 32 bytes, whatever happens to it 8 or 16 more while it waits in the redelivery
- * queue or the heap:
+ * An entry costs 32 bytes, whatever happens to it; 8 or 16 more while it waits in queue or heap:
  *
- *     ring     sorted by stream sequence, holes where something was acked. First deliveries are
- * born in order, with ascending deadlines, so the ring itself is their queue of deadlines (`scan`
- * points at the oldest). heap     deadlines of everything else: redelivered, delayed, "still
- * working". Stale elements are skipped. queue    stream sequences to be delivered again, in the
- * order they fell due. Stale ones are skipped. given    those that reached max_deliver and still
- * are in the stream, sorted.
+ *     ring    sorted by stream sequence, holes where something was acked. First deliveries are born
+ *             in order, with ascending deadlines, so the ring itself is their queue of deadlines
+ *             (`scan` points at the oldest).
+ *     heap    deadlines of everything else: redelivered, delayed, "still working". Stale elements
+ *             are skipped.
+ *     queue   stream sequences to be delivered again, in the order they fell due. Stale ones are
+ *             skipped.
+ *     given   those that reached max_deliver and still are in the stream, sorted.
  *
  * What always holds
  *   (1) floor <= every entry <= delivered, for consumer and stream sequences alike.
@@ -25,7 +26,9 @@
  *   (3) the front of the ring is never a hole.
  *
  * Times are nanoseconds of one monotonic clock; only the encoding turns them into wall time
- * (milliseconds). SPDX-License-Identifier: Apache-2.0 */
+ * (milliseconds).
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_PENDING_H
 #define JSAPI_PENDING_H
 

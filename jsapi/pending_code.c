@@ -2,16 +2,18 @@
  *
  *     u8 version | u8 kind | zigzag(offset ms) | body | u32 crc32c of all before, little endian
  *
- *     snapshot  varint delivered.consumer, delivered.stream, floor.consumer, floor.stream, live,
- * given, live  x { varint sseq - before, zigzag(cseq - before), zigzag(at ms - before), deliveries
- * << 2 | place } given x { varint sseq - before } delta     operations as pending_log.h draws them,
- * to the end
+ *     snapshot  varint delivered.consumer, delivered.stream, floor.consumer, floor.stream,
+ *                      live, given
+ *               live  x { varint sseq - before, zigzag(cseq - before), zigzag(at ms - before),
+ *                         varint deliveries << 2 | place }
+ *               given x { varint sseq - before }
+ *     delta     operations as pending_log.h draws them, to the end
  *
  * Times are milliseconds of the writer's monotonic clock; `offset` is what turns them into wall
  * time, so a reader in another life of the process finds its own. Reading trusts nothing: lengths
  * are bounded by the bytes there are, sequences must ascend and lie between floor and delivered,
- * and a delta is replayed through the same functions that wrote it, each of which is asked only for
- * what its state allows.
+ * and a delta is replayed through the same functions that wrote it, each of which is asked only
+ * for what its state allows.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/crc32c.h"

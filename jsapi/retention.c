@@ -4,7 +4,8 @@
  * the cursors' progress reach the disk in the same commit. When something that several messages
  * depend on changes (a consumer goes, filters change, limits become interest) a job sweeps the
  * stream: portions of records, each asked of all consumers. A sweep notes the durable number at its
- * start; newer messages are not its business. SPDX-License-Identifier: Apache-2.0 */
+ * start; newer messages are not its business.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/retention.h"
 
 #include <stdlib.h>

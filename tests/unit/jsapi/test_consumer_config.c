@@ -2,7 +2,8 @@
  * configuration
  *
  * One line per broken rule: the config, the stream's retention, the code (and text) that must come
- * back. SPDX-License-Identifier: Apache-2.0 */
+ * back.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -3,7 +3,8 @@
  * The model is an array with one slot per stream sequence and no cleverness. Random operations go
  * to both; after each step counts, floors, deadlines and the redelivery queue must agree, and at
  * random points the set is written (snapshot or delta) and read into a second set, which must then
- * agree as well. SPDX-License-Identifier: Apache-2.0 */
+ * agree as well.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
