@@ -216,7 +216,7 @@ static enum job_result on_step(struct job *j, const struct job_budget *budget)
     if (!c->begun)
         chore_begin(c);
     do {
-        if (gathered_enough(s->st)) {
+        if (gathered_enough(s->st) || s->st->failed) {
             store_wake(s->st);
             return JOB_WAIT;
         }

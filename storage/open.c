@@ -381,6 +381,8 @@ void store_close(struct store *st)
     if (!st->failed)
         write_all(st);
     store_drain(st);
+    if (st->failed)
+        store_refuse_rest(st);
     store_free(st);
 }
 

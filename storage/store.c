@@ -509,6 +509,19 @@ static void answer_all(struct list *all, int err)
     }
 }
 
+void store_refuse_rest(struct store *st)
+{
+    struct list all;
+    uint64_t next = st->gather->n + 1;
+    list_init(&all);
+    list_splice(&all, &st->ready);
+    list_push_back(&all, &st->gather->link);
+    LIST_EACH(e, &all)
+    return_chunks(st, LIST_ENTRY(e, struct batch, link), false);
+    st->gather = batch_new(next);
+    answer_all(&all, st->failed);
+}
+
 static void give_up(struct store *st, int err)
 {
     st->failed = err;

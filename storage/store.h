@@ -120,6 +120,8 @@ void store_on_lazy(void *store);
 void store_on_second(void *store);
 /* Waits for the disk until nothing is gathered, ready or flying. */
 void store_drain(struct store *st);
+/* Those who wait for what will never be written hear why. */
+void store_refuse_rest(struct store *st);
 struct stream *store_by_sid(struct store *st, uint32_t sid);
 void store_publish_name(struct stream *s);
 void store_unpublish_name(struct stream *s);

@@ -208,6 +208,11 @@ static void a_broken_device_ends_the_acks(void **state)
     assert_int_equal(store_append(s, &rec, on_append, &a), E_READONLY);
     struct seen x = {0};
     assert_int_equal(store_get(s, 1, on_seen, &x), 0);
+    struct stream_spec other = spec_of("T");
+    assert_int_equal(store_stream_create(p.st, &other, on_done, &a, &s), E_READONLY);
+    other.memory = true; /* what needs no disk goes on */
+    s = make(&p, &other);
+    assert_int_equal(put_text(&p, s, "x", "1"), 1);
     place_remove(&p);
 }
 
