@@ -110,6 +110,7 @@ void leaf_enter(struct leaf *l, enum leaf_state to, const char *why)
     sm_move(leaf_rules, &l->state, to, "leaf", why);
     if (from == LEAF_UP) {
         leaf_words_stop(l);
+        leaf_orphans_stop(l);
         l->host->down(l->host->arg, l);
     }
     switch (to) {
@@ -134,6 +135,7 @@ void leaf_enter(struct leaf *l, enum leaf_state to, const char *why)
         l->ping_sent = l->rtt_ns = 0;
         conn_timeout(l->conn, NS_PER_S + random_below(NS_PER_S / 5));
         leaf_words_start(l);
+        leaf_orphans_start(l);
         l->host->up(l->host->arg, l);
         break;
     case LEAF_RESOLVING:
@@ -577,6 +579,7 @@ int leaf_open(const struct leaf_host *host, const struct leaf_config *cfg, struc
     turn_timer_init(&l->stuck, on_stuck_timer, l);
     turn_set(loop_turn(host->loop), &l->retry, clock_mono());
     leaf_words_init(l);
+    leaf_orphans_init(l);
     leaf_remember_tls_name(l);
     *out = l;
     return E_OK;

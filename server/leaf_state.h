@@ -1,5 +1,5 @@
 /* server/leaf_state.h -- one link from the inside: shared by leaf.c (its life), leaf_greet.c (how
- * it begins) and leaf_words.c (what is said on it)
+ * it begins), leaf_words.c (what is said on it) and leaf_orphans.c (what the last one lost)
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LEAF_STATE_H
@@ -71,6 +71,10 @@ struct leaf {
     struct turn_timer stuck; /* set while something waits in a lane */
     int64_t stuck_since;     /* mono: bytes moved last */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, dropped_too_big;
+
+    struct turn_timer orphans; /* set while we may have to tell of lost requests */
+    int64_t up_since;          /* mono */
+    int nudges;                /* INFO lines still to send */
 };
 
 /* leaf.c */
@@ -104,8 +108,21 @@ void leaf_words_start(struct leaf *l);
 void leaf_words_stop(struct leaf *l);
 /* LS+ LS- LMSG HMSG. Returns false when the link is over. */
 bool leaf_words_hear(struct leaf *l, const struct op *op);
+/* The inboxes of the hub's requests that were there when the link came up, and whose requests have
+ * not come over it. */
+void leaf_words_each_orphan(struct leaf *l, void (*fn)(struct leaf *l, struct slice inbox));
 bool leaf_words_nothing_waits(const struct leaf *l);
 /* The connection has room: sends what waits. */
 void leaf_words_feed(struct leaf *l);
+
+/* leaf_orphans.c */
+void leaf_orphans_init(struct leaf *l);
+/* On entry of UP, on leaving it. */
+void leaf_orphans_start(struct leaf *l);
+void leaf_orphans_stop(struct leaf *l);
+/* Where the hub waits for the answer to a request of its copies. */
+bool leaf_orphans_is_inbox(struct slice subject);
+/* The link is so young that what the hub tells may be older than it. */
+bool leaf_orphans_greeting(const struct leaf *l);
 
 #endif

@@ -245,6 +245,7 @@ void leaf_words_feed(struct leaf *l)
 struct leaf_sink {
     struct sink sink;
     uint64_t hash;
+    bool orphan; /* an inbox of a request that has not come */
     char text[]; /* subject, queue */
 };
 
@@ -322,6 +323,7 @@ static bool hear_add(struct leaf *l, const struct op *op)
     if (op->queue.n)
         memcpy(s->text + op->subject.n, op->queue.p, op->queue.n);
     s->hash = hash;
+    s->orphan = leaf_orphans_is_inbox(op->subject) && leaf_orphans_greeting(l);
     s->sink = (struct sink){
         .owner = &l->ep,
         .subject = slice_of(s->text, op->subject.n),
@@ -380,6 +382,15 @@ static bool may_say(struct leaf *l, struct slice subject)
     return false;
 }
 
+/* A request came: whoever waits for its answer gets one the usual way. */
+static void note_request(struct leaf *l, struct slice inbox)
+{
+    struct sink_key k = {inbox, {0}};
+    struct leaf_sink *s = htab_get(&l->heard, sink_hash(&k), sink_eq, &k);
+    if (s)
+        s->orphan = false;
+}
+
 static bool hear_msg(struct leaf *l, const struct op *op)
 {
     size_t bytes = op->hdr.n + op->payload.n;
@@ -389,6 +400,8 @@ static bool hear_msg(struct leaf *l, const struct op *op)
     *l->host->in_bytes += bytes;
     if (!may_say(l, op->subject))
         return l->state == LEAF_UP;
+    if (leaf_orphans_is_inbox(op->reply))
+        note_request(l, op->reply);
     struct slice few[GROUPS_FEW], *groups = few;
     if (op->ngroups > GROUPS_FEW)
         groups = xcalloc(op->ngroups, sizeof *groups);
@@ -501,4 +514,13 @@ void leaf_each_interest(const struct leaf *l, void (*fn)(void *arg, const struct
     size_t pos = 0;
     for (struct leaf_sink *s; (s = htab_next(&l->heard, &pos)) != NULL;)
         fn(arg, &s->sink);
+}
+
+void leaf_words_each_orphan(struct leaf *l, void (*fn)(struct leaf *l, struct slice inbox))
+{
+    size_t pos = 0;
+    for (struct leaf_sink *s; (s = htab_next(&l->heard, &pos)) != NULL;) {
+        if (s->orphan)
+            fn(l, s->sink.subject);
+    }
 }
