@@ -64,8 +64,8 @@ static void set_timer(struct puller *p, int64_t in_ns)
 static void puller_enter(struct puller *p, enum puller_state to, const char *why)
 {
     char who[300];
-    snprintf(who, sizeof who, "%s %.*s > %.*s", p->mirror ? "mirror" : "source",
-             SLICE_FMT(p->stream->name), SLICE_FMT(p->cfg.name));
+    (void)snprintf(who, sizeof who, "%s %.*s > %.*s", p->mirror ? "mirror" : "source",
+                   SLICE_FMT(p->stream->name), SLICE_FMT(p->cfg.name));
     sm_move(rules, &p->state, to, who, why);
     switch (to) {
     case PULLER_RESTING:
@@ -108,17 +108,17 @@ static void new_names(struct puller *p)
 {
     char uid[9];
     uid_short(uid, 8);
-    snprintf(p->inbox, sizeof p->inbox, "$JSC.R.%s", uid);
+    (void)snprintf(p->inbox, sizeof p->inbox, "$JSC.R.%s", uid);
     uid_short(uid, 8);
     if (p->cfg.consumer)
-        snprintf(p->deliver_subject, sizeof p->deliver_subject, "%.*s",
-                 SLICE_FMT(p->cfg.consumer->deliver_subject));
+        (void)snprintf(p->deliver_subject, sizeof p->deliver_subject, "%.*s",
+                       SLICE_FMT(p->cfg.consumer->deliver_subject));
     else if (p->deliver.n)
-        snprintf(p->deliver_subject, sizeof p->deliver_subject, "%.*s.%c.%s", SLICE_FMT(p->deliver),
-                 p->mirror ? 'M' : 'S', uid);
+        (void)snprintf(p->deliver_subject, sizeof p->deliver_subject, "%.*s.%c.%s",
+                       SLICE_FMT(p->deliver), p->mirror ? 'M' : 'S', uid);
     else
-        snprintf(p->deliver_subject, sizeof p->deliver_subject, "$JS.%c.%s", p->mirror ? 'M' : 'S',
-                 uid);
+        (void)snprintf(p->deliver_subject, sizeof p->deliver_subject, "$JS.%c.%s",
+                       p->mirror ? 'M' : 'S', uid);
 }
 
 static void ask(struct puller *p)
@@ -200,7 +200,7 @@ static bool answer_error(struct puller *p, json_t *error)
     }
     p->error.code = (enum js_code)code;
     p->error.status = (int)json_get_int(error, "code", 500);
-    snprintf(p->error.text, sizeof p->error.text, "%.*s", SLICE_FMT(text));
+    (void)snprintf(p->error.text, sizeof p->error.text, "%.*s", SLICE_FMT(text));
     log_debug("JetStream source '%.*s' refused: %s", SLICE_FMT(p->cfg.name), p->error.text);
     ask_after(p, -1);
     return false;
@@ -216,7 +216,7 @@ static void take_identity(struct puller *p, struct slice hdr)
         p->seq = p->durable_seq = 0; /* another stream of the same name: everything anew */
         ask_after(p, 0);
     }
-    snprintf(p->identity, sizeof p->identity, "%.*s", SLICE_FMT(id));
+    (void)snprintf(p->identity, sizeof p->identity, "%.*s", SLICE_FMT(id));
     p->dirty = true;
     if (p->positions)
         store_cursor_dirty(p->positions);
@@ -246,7 +246,7 @@ static bool answer_good(struct puller *p, json_t *doc, struct slice hdr)
     }
     free((void *)(uintptr_t)p->consumer.p);
     p->consumer = slice_of(slice_dup(name), name.n);
-    snprintf(p->deliver_subject, sizeof p->deliver_subject, "%.*s", SLICE_FMT(subject));
+    (void)snprintf(p->deliver_subject, sizeof p->deliver_subject, "%.*s", SLICE_FMT(subject));
     p->cseq = 0;
     take_identity(p, hdr);
     skip_to_start(p, doc);
@@ -296,7 +296,7 @@ static void owe_answer(struct puller *p, struct slice subject)
 {
     if (subject.n == 0 || subject.n >= sizeof p->fc)
         return;
-    snprintf(p->fc, sizeof p->fc, "%.*s", SLICE_FMT(subject));
+    (void)snprintf(p->fc, sizeof p->fc, "%.*s", SLICE_FMT(subject));
     p->fc_seq = p->seq;
     p->fc_cseq = p->cseq;
     answer_flow_control(p);

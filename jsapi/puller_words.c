@@ -121,7 +121,7 @@ static void write_create(const struct puller *p, struct slice name, struct buf *
     json_str(&j, "name", name);
     write_start(p, &j);
     json_cstr(&j, "ack_policy", "none");
-    json_i64(&j, "ack_wait", 22 * 3600 * NS_PER_S);
+    json_i64(&j, "ack_wait", INT64_C(22) * 3600 * NS_PER_S);
     json_i64(&j, "max_deliver", 1);
     write_filters(p, &j);
     json_cstr(&j, "replay_policy", "instant");

@@ -194,16 +194,21 @@ static void remove_puller(struct replicator *r, struct puller *p, bool tell)
     puller_free(p, tell);
 }
 
-static struct puller *find_puller(struct replicator *r, const struct source_config *cfg,
-                                  bool mirror)
+/* Is there a puller of cfg? With keep, it moves there. */
+static bool has_puller(struct replicator *r, const struct source_config *cfg, bool mirror,
+                       struct list *keep)
 {
     LIST_EACH(e, &r->pullers)
     {
-        struct puller *p = LIST_ENTRY(e, struct puller, link);
-        if (puller_serves(p, cfg, mirror))
-            return p;
+        if (!puller_serves(LIST_ENTRY(e, struct puller, link), cfg, mirror))
+            continue;
+        if (keep) {
+            list_unlink(e);
+            list_push_back(keep, e);
+        }
+        return true;
     }
-    return NULL;
+    return false;
 }
 
 /* Makes the pullers those of the config; returns whether there are any. */
@@ -212,20 +217,15 @@ static bool match_config(struct replicator *r)
     const struct stream_config *cfg = &r->stream->cfg;
     struct list keep = LIST_INIT(keep), fresh = LIST_INIT(fresh);
     size_t n = cfg->mirror ? 1 : cfg->sources.n;
-    for (size_t i = 0; i < n; i++) {
-        struct puller *p =
-            find_puller(r, cfg->mirror ? cfg->mirror : stream_source(cfg, i), cfg->mirror != NULL);
-        if (p) {
-            list_unlink(&p->link);
-            list_push_back(&keep, &p->link);
-        }
-    }
+    for (size_t i = 0; i < n; i++)
+        (void)has_puller(r, cfg->mirror ? cfg->mirror : stream_source(cfg, i), cfg->mirror != NULL,
+                         &keep);
     LIST_EACH_SAFE(e, &r->pullers)
     remove_puller(r, LIST_ENTRY(e, struct puller, link), true);
     list_splice(&r->pullers, &keep);
     for (size_t i = 0; i < n; i++) {
         const struct source_config *source = cfg->mirror ? cfg->mirror : stream_source(cfg, i);
-        if (!find_puller(r, source, cfg->mirror != NULL))
+        if (!has_puller(r, source, cfg->mirror != NULL, NULL))
             add_puller(r, source, cfg->mirror != NULL);
     }
     return n > 0;

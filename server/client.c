@@ -98,6 +98,7 @@ void client_quote(struct buf *out, struct slice s)
 {
     static const char plain[] = "\a\b\t\n\v\f\r", words[] = "abtnvfr";
 
+    ASSERT(s.p || !s.n);
     buf_add_char(out, '"');
     while (s.n) {
         size_t n = utf8_run(s);
