@@ -160,7 +160,7 @@ static void force_pins(struct store *st)
 
 static void flush_rows(struct store *st, struct stream *s, int64_t now, size_t *room)
 {
-    if (!s->memory && *room && index_wants_flush(s, now, false)) {
+    if (!s->memory && s->life == STREAM_LIVE && *room && index_wants_flush(s, now, false)) {
         if (!index_flush(s, *room))
             *room = 0;
         st->flush_more |= s->index.flushing;
@@ -632,7 +632,8 @@ void store_on_lazy(void *store)
 
 static void old_rows(struct store *st, struct stream *s)
 {
-    if (!s->memory && !s->index.flushing && index_wants_flush(s, clock_mono(), false)) {
+    if (!s->memory && s->life == STREAM_LIVE && !s->index.flushing &&
+        index_wants_flush(s, clock_mono(), false)) {
         (void)stream_batch(s); /* prepare() does the rest */
         store_wake(st);
     }

@@ -108,6 +108,15 @@ void stream_forget(struct stream *s)
     begin_empty(s);
 }
 
+void stream_unpin(struct stream *s)
+{
+    for (size_t i = s->chunk_head; i < s->chunk_end; i++)
+        pin_clear(&s->chunks[i]->pin);
+    pin_clear(&s->holes_pin);
+    pin_clear(&s->state_pin);
+    pin_clear(&s->index.pin);
+}
+
 void stream_free(struct stream *s)
 {
     cursors_free(s);

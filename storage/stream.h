@@ -79,6 +79,8 @@ void stream_free(struct stream *s);
 /* Forgets what a commit decided: chunks, holes, index, window. The handle, its specification and
  * its watcher stay. */
 void stream_forget(struct stream *s);
+/* It needs nothing of the journal any more: it is being deleted. */
+void stream_unpin(struct stream *s);
 void stream_set_spec(struct stream *s, const struct stream_spec *spec);
 
 /* The batch this stream's changes go into now. Marks the stream as touched. */

@@ -253,6 +253,7 @@ int store_stream_delete(struct stream *s, store_done_fn *done, void *arg)
     append_refuse_parked(s, E_CLOSED);
     looks_end(s, E_CLOSED);
     cursors_detach(s);
+    stream_unpin(s);
     st->turn->job_stop(st->turn->loop, &s->catch_up);
     turn_unset(st->turn, &s->expiry);
     store_account(s, -(int64_t)s->now.bytes);
