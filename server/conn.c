@@ -16,8 +16,8 @@
  *
  * What all connections of a loop share is in struct room: the read buffer, the pool of output
  * chunks and three lists that the end of a turn works off: dirty (something to write), again
- * (DATA without new bytes from the socket), dead. Two seconds of silence give the room's memory
- * back to the system.
+ * (DATA without new bytes from the socket), dead. When traffic dies down to a trickle for two
+ * seconds, the room's memory goes back to the system, and the allocator's with it.
  *
  * What always holds
  *   (1) Only conn_enter() writes the state; conn_update_events() follows it.
@@ -44,6 +44,7 @@
 
 #define FLUSH_NS (2 * NS_PER_S)
 #define SWEEP_NS (2 * NS_PER_S)
+#define TRICKLE  ((size_t)64 * 1024) /* between two sweeps: as good as silence */
 
 #define TO(state) (1u << (state))
 static const unsigned moves[] = {
@@ -71,19 +72,21 @@ static void on_again(void *arg)
         conn_readable(LIST_ENTRY(e, struct conn, again));
 }
 
-/* Silence since the last sweep: memory goes back. */
+/* Little moves, and it was more before: memory goes back. */
 static void on_sweep(void *arg)
 {
     struct room *r = arg;
-    bool was_active = r->active;
-    r->active = false;
+    bool quiet = r->moved < TRICKLE;
+    r->littered |= !quiet;
+    r->moved = 0;
     outq_pool_trim(&r->pool);
-    if (was_active) {
-        turn_set(r->turn, &r->sweep_timer, clock_mono() + SWEEP_NS);
-        return;
+    if (quiet && r->littered) {
+        madvise(r->shared, SHARED_MAX, MADV_DONTNEED);
+        malloc_trim(0);
+        r->littered = false;
     }
-    madvise(r->shared, SHARED_MAX, MADV_DONTNEED);
-    malloc_trim(0);
+    if (r->littered)
+        turn_set(r->turn, &r->sweep_timer, clock_mono() + SWEEP_NS);
 }
 
 static void room_end(void *arg)
@@ -104,7 +107,7 @@ static void room_end(void *arg)
     }
     if (!list_empty(&r->again))
         turn_set(r->turn, &r->again_timer, clock_mono());
-    if (r->active && !turn_timer_is_set(&r->sweep_timer))
+    if ((r->moved || r->littered) && !turn_timer_is_set(&r->sweep_timer))
         turn_set(r->turn, &r->sweep_timer, clock_mono() + SWEEP_NS);
 }
 
@@ -208,8 +211,8 @@ void conn_die(struct conn *c, enum conn_reason why, int err)
         tls_close(c->tls, c->reason == CONN_CLOSED || c->reason == CONN_EOF);
         c->tls = NULL;
     }
-    c->room->active = true; /* memory comes back: the sweep is to see it */
-    close(c->fd);           /* the peer need not wait for the end of our turn */
+    c->room->littered = true;
+    close(c->fd); /* the peer need not wait for the end of our turn */
     c->fd = -1;
     list_push_back(&c->room->dead, &c->dirty);
     c->room->turn->at_end(c->room->turn->loop, &c->room->end);

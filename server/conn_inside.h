@@ -33,8 +33,9 @@ struct room {
     struct turn_post end;           /* works off dirty and dead */
     struct turn_timer again_timer, sweep_timer;
     struct outq_pool pool;
-    char *shared; /* SHARED_MAX bytes, mapped */
-    bool active;  /* something moved since the last sweep */
+    char *shared;  /* SHARED_MAX bytes, mapped */
+    size_t moved;  /* bytes since the last sweep */
+    bool littered; /* much moved, or somebody left, since memory was last given back */
 };
 
 struct conn {

@@ -80,7 +80,7 @@ static ssize_t receive(struct conn *c, struct iovec *iov, int n)
     if (r > 0) {
         c->in_bytes += (uint64_t)r;
         c->last_read = clock_mono();
-        c->room->active = true;
+        c->room->moved += (size_t)r;
     } else if (r == 0) {
         c->reason = CONN_EOF;
         conn_flush_now(c);
@@ -337,7 +337,7 @@ static void sent(struct conn *c, size_t n)
     outq_take(&c->out, &c->room->pool, n);
     c->out_bytes += n;
     c->last_write = c->stuck = clock_mono();
-    c->room->active = true;
+    c->room->moved += n;
 }
 
 /* All that we wanted to say is in the kernel: say so and let the peer close. */
