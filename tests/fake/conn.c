@@ -40,6 +40,7 @@ struct wire {
     size_t split; /* bytes a turn to the server; 0: any */
     int64_t delay;
     size_t room;           /* what "the kernel" still takes from the server; SIZE_MAX: any */
+    size_t life;           /* bytes, both ways, until it breaks; SIZE_MAX: never */
     struct turn_timer due; /* of the first packet under way */
     bool mine;             /* the test's: it frees it */
 };
@@ -152,7 +153,7 @@ static struct wire *wire_new(void)
 {
     struct wire *w = xcalloc(1, sizeof *w);
     w->fd = 1000 + ++room.fds; /* no descriptor: a number to find the wire by */
-    w->room = SIZE_MAX;
+    w->room = w->life = SIZE_MAX;
     list_init(&w->to);
     list_init(&w->from);
     turn_timer_init(&w->due, on_packet_due, w);
@@ -243,6 +244,17 @@ static void on_again(void *arg)
         at_end(c);
 }
 
+/* n bytes went through. True: they were the last. */
+static bool wears_out(struct wire *w, size_t n)
+{
+    if (w->life == SIZE_MAX)
+        return false;
+    w->life -= n;
+    if (w->life == 0)
+        wire_cut(w);
+    return w->life == 0;
+}
+
 /* What is due goes to the server, in the portions that the test wants. */
 static void feed(struct wire *w)
 {
@@ -256,6 +268,7 @@ static void feed(struct wire *w)
             break;
         }
         struct slice s = slice_head(buf_slice(&k->bytes), w->split ? w->split : SIZE_MAX);
+        s = slice_head(s, w->life);
         buf_add_slice(&c->in, s);
         buf_consume(&k->bytes, s.n);
         c->in_bytes += s.n;
@@ -264,6 +277,8 @@ static void feed(struct wire *w)
             packet_free(k);
         show(c);
         more = !w->split && !c->yielded;
+        if (wears_out(w, s.n))
+            return;
         if (!more)
             at_end(c); /* the next portion in the next turn */
     }
@@ -276,6 +291,8 @@ static void push_out(struct conn *c)
     struct wire *w = c->w;
     c->above |= c->out.len > c->low;
     size_t n = c->out.len < w->room ? c->out.len : w->room;
+    if (n > w->life)
+        n = w->life;
     if (n) {
         packet_put(w, &w->from, slice_head(buf_slice(&c->out), n), false);
         buf_consume(&c->out, n);
@@ -284,6 +301,8 @@ static void push_out(struct conn *c)
         c->out_bytes += n;
         c->last_write = clock_mono();
         settle(w);
+        if (wears_out(w, n))
+            return;
     }
     if (c->state == OPEN && c->write_deadline) {
         if (c->out.len == 0)
@@ -747,6 +766,18 @@ void wire_narrow(struct wire *w, size_t n)
     w->room = n;
     if (wire_alive(w))
         at_end(w->c);
+}
+
+void wire_cut_after(struct wire *w, size_t n)
+{
+    w->life = n;
+    if (n == 0)
+        wire_cut(w);
+}
+
+size_t wire_left(const struct wire *w)
+{
+    return w->life;
 }
 
 void wire_hang_up(struct wire *w)

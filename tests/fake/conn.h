@@ -45,6 +45,8 @@ void wire_delay(struct wire *w,
 void wire_narrow(struct wire *w,
                  size_t n); /* "the kernel" takes n more bytes from the server, then it is full */
 void wire_hang_up(struct wire *w); /* FIN: the server reads the end after what was said */
+void wire_cut_after(struct wire *w, size_t n); /* … after n more bytes, both ways together */
+size_t wire_left(const struct wire *w); /* how many of them are left; SIZE_MAX: it never breaks */
 void wire_cut(struct wire *w); /* RST: what is under way is lost, the server gets a read error */
 
 #endif

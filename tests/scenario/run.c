@@ -27,19 +27,16 @@
  * the server logs is shown when a line fails.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include <ftw.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "fake/conn.h"
 #include "fake/loop.h"
+#include "scenario/site.h"
 #include "scenario/words.h"
-#include "server/options.h"
-#include "server/server.h"
 
 #define PORT 4222
 #define HELLO                                                                                      \
@@ -55,23 +52,14 @@ struct peer {
 static struct {
     const char *file;
     unsigned line;
-    char dir[64], *conf_path;
-    struct buf conf, log;
-    struct server srv;
-    struct options_start st;
-    bool started, holds;
-    int64_t elapsed;
+    struct site site;
+    struct buf conf;
+    bool holds;
     struct peer *peers;
     struct catches caught;
 } scn;
 
 static void fail(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
-
-static int remove_one(const char *path, const struct stat *sb, int flag, struct FTW *ftw)
-{
-    (void)sb, (void)flag, (void)ftw;
-    return remove(path);
-}
 
 static void fail(const char *fmt, ...)
 {
@@ -79,42 +67,20 @@ static void fail(const char *fmt, ...)
     va_start(ap, fmt);
     fprintf(stderr, "%s:%u: ", scn.file, scn.line);
     vfprintf(stderr, fmt, ap);
-    fprintf(stderr, "\n--- the server's log\n%.*s", SLICE_FMT(buf_slice(&scn.log)));
+    fprintf(stderr, "\n--- the server's log\n%.*s", SLICE_FMT(buf_slice(&scn.site.log)));
     va_end(ap);
-    nftw(scn.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    site_release(&scn.site);
     _exit(1);
 }
 
-static void on_log(void *arg, enum log_level level, const char *line)
-{
-    (void)arg;
-    buf_printf(&scn.log, "%d %s\n", (int)level, line);
-}
-
-/* --- the server --------------------------------------------------------------------------------
- */
-
-static void write_conf(void)
-{
-    FILE *f = fopen(scn.conf_path, "we");
-    ASSERT(f && fwrite(buf_cstr(&scn.conf), 1, scn.conf.len, f) == scn.conf.len);
-    fclose(f);
-}
+/* --- the server ---------------------------------------------------------------------------- */
 
 static void start(void)
 {
-    char *argv[] = {"frond", "-c", scn.conf_path, "-a", "127.0.0.1", "-D", NULL};
-    write_conf();
-    options_start(6, argv, &scn.st);
-    if (scn.st.exit_code >= 0)
-        fail("the configuration: %s", scn.st.err ? scn.st.err : "?");
-    fake_loop_begin_after(scn.elapsed);
-    if (server_open(&scn.srv, scn.st.options, scn.st.flags, "frond") != 0)
+    if (site_start(&scn.site, buf_cstr(&scn.conf)) != 0)
         fail("the server does not start");
     if (scn.holds)
-        fake_loop_hold_mail(scn.srv.loop, true);
-    fake_loop_run(scn.srv.loop);
-    scn.started = true;
+        fake_loop_hold_mail(scn.site.srv.loop, true);
 }
 
 static void stop(void)
@@ -126,11 +92,7 @@ static void stop(void)
         free(p->name);
         free(p);
     }
-    fake_loop_run(scn.srv.loop);
-    server_close(&scn.srv);
-    options_start_release(&scn.st);
-    log_capture(on_log, NULL);
-    scn.started = false;
+    site_stop(&scn.site);
 }
 
 /* --- peers -------------------------------------------------------------------------------------
@@ -180,7 +142,7 @@ static struct peer *client(struct slice name, struct slice first)
     if (!w)
         fail("nobody listens");
     adopt(name, w);
-    fake_loop_run(scn.srv.loop);
+    fake_loop_run(scn.site.srv.loop);
     if (slice_starts(first, SLICE("CONNECT")) || !wire_alive(w))
         return find(name);
     size_t n = words_next(buf_slice(wire_heard(w)), &head, &payload);
@@ -217,8 +179,8 @@ static bool listen_to(struct peer *p, struct slice line, struct slice *head, str
                       size_t *n)
 {
     for (;;) {
-        fake_loop_run(scn.srv.loop);
-        if (!has_heard(p->w) && (scn.holds || !fake_loop_wait(scn.srv.loop, has_heard, p->w)))
+        fake_loop_run(scn.site.srv.loop);
+        if (!has_heard(p->w) && (scn.holds || !fake_loop_wait(scn.site.srv.loop, has_heard, p->w)))
             return false;
         *n = words_next(buf_slice(wire_heard(p->w)), head, payload);
         if (!is_noise(*head, line))
@@ -268,10 +230,10 @@ static bool take_among(void *arg)
 static void hear_among(struct peer *p, struct slice line)
 {
     struct among m = {p, line};
-    fake_loop_run(scn.srv.loop);
+    fake_loop_run(scn.site.srv.loop);
     if (take_among(&m))
         return;
-    if (scn.holds || !fake_loop_wait(scn.srv.loop, take_among, &m))
+    if (scn.holds || !fake_loop_wait(scn.site.srv.loop, take_among, &m))
         fail("%s has not heard: %.*s\nbut\n%.*s", p->name, SLICE_FMT(line),
              SLICE_FMT(buf_slice(wire_heard(p->w))));
 }
@@ -287,7 +249,7 @@ static void not_among(struct peer *p, struct slice words)
 
 static void state_of(struct peer *p, struct slice what)
 {
-    fake_loop_run(scn.srv.loop);
+    fake_loop_run(scn.site.srv.loop);
     if (slice_starts(what, SLICE("no "))) {
         not_among(p, slice_skip(what, 3));
         return;
@@ -305,7 +267,7 @@ static void state_of(struct peer *p, struct slice what)
         if (!is_noise(head, what))
             fail("%s hears %.*s | %.*s", p->name, SLICE_FMT(head), SLICE_FMT(payload));
         pass_over(p, head, n);
-        fake_loop_run(scn.srv.loop);
+        fake_loop_run(scn.site.srv.loop);
     }
 }
 
@@ -333,23 +295,20 @@ static uint64_t number(struct slice s)
 static void disk(struct slice what)
 {
     if (slice_is(what, "commits")) {
-        if (!fake_loop_release_mail(scn.srv.loop))
+        if (!fake_loop_release_mail(scn.site.srv.loop))
             fail("no commit was under way");
         return;
     }
     scn.holds = slice_is(what, "holds");
     if (!scn.holds && !slice_is(what, "runs"))
         fail("the disk holds, commits or runs");
-    fake_loop_run(scn.srv.loop);
-    fake_loop_hold_mail(scn.srv.loop, scn.holds);
+    fake_loop_run(scn.site.srv.loop);
+    fake_loop_hold_mail(scn.site.srv.loop, scn.holds);
 }
 
 static void pass_time(struct slice s)
 {
-    int64_t ns = duration(s);
-    fake_loop_run(scn.srv.loop);
-    fake_loop_advance(scn.srv.loop, ns);
-    scn.elapsed += ns;
+    site_wait(&scn.site, duration(s));
 }
 
 /* Lets time pass until somebody dials that port; a minute at most. */
@@ -358,13 +317,12 @@ static void wait_for_dial(struct slice port, bool (*answer)(uint16_t port, struc
 {
     uint16_t n = (uint16_t)number(port);
     for (int i = 0; i < 600; i++) {
-        fake_loop_run(scn.srv.loop);
+        fake_loop_run(scn.site.srv.loop);
         if (answer(n, w)) {
-            fake_loop_run(scn.srv.loop);
+            fake_loop_run(scn.site.srv.loop);
             return;
         }
-        fake_loop_advance(scn.srv.loop, 100 * NS_PER_MS);
-        scn.elapsed += 100 * NS_PER_MS;
+        site_wait(&scn.site, 100 * NS_PER_MS);
     }
     fail("nobody dials %.*s", SLICE_FMT(port));
 }
@@ -393,10 +351,10 @@ static void send_signal(struct slice name)
         const char *name;
         int signo;
     } table[] = {{"HUP", SIGHUP}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"TERM", SIGTERM}};
-    write_conf();
+    site_configure(&scn.site, buf_cstr(&scn.conf));
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (slice_is(name, table[i].name))
-            fake_loop_signal(scn.srv.loop, table[i].signo);
+            fake_loop_signal(scn.site.srv.loop, table[i].signo);
 }
 
 /* "cut A", "split A 1": a verb, somebody, perhaps a value. */
@@ -414,7 +372,7 @@ static bool wire_words(struct slice verb, struct slice who, struct slice value)
         wire_hang_up(must_find(value)->w);
     else
         return false;
-    fake_loop_run(scn.srv.loop);
+    fake_loop_run(scn.site.srv.loop);
     return true;
 }
 
@@ -463,16 +421,7 @@ static void talk(struct slice name, char how, struct slice text)
         fail("nothing was caught under that name: %.*s", SLICE_FMT(text));
     wire_say(p->w, bytes.data + bytes.start, bytes.len);
     buf_release(&bytes);
-    fake_loop_run(scn.srv.loop);
-}
-
-static void add_conf(struct slice text)
-{
-    size_t at = slice_search(text, SLICE("$STORE"));
-    buf_add_slice(&scn.conf, slice_head(text, at));
-    if (at < text.n)
-        buf_printf(&scn.conf, "%s/store%.*s", scn.dir, SLICE_FMT(slice_skip(text, at + 6)));
-    buf_add_char(&scn.conf, '\n');
+    fake_loop_run(scn.site.srv.loop);
 }
 
 static void run_line(struct slice line)
@@ -482,10 +431,11 @@ static void run_line(struct slice line)
     if (line.n == 0 || line.p[0] == '#')
         return;
     if (slice_starts(line, SLICE("conf "))) {
-        add_conf(slice_trim(slice_skip(line, 5)));
+        buf_add_slice(&scn.conf, slice_trim(slice_skip(line, 5)));
+        buf_add_char(&scn.conf, '\n');
         return;
     }
-    if (!scn.started)
+    if (!scn.site.started)
         start();
     size_t n = slice_find(line, ' ');
     if (n >= 2 && n < line.n && strchr("><~-", line.p[n - 1]))
@@ -507,22 +457,17 @@ int main(int argc, char **argv)
         perror(scn.file);
         return 2;
     }
-    snprintf(scn.dir, sizeof scn.dir, "/tmp/frond-scn-XXXXXX");
-    ASSERT(mkdtemp(scn.dir));
-    scn.conf_path = xasprintf("%s/site.conf", scn.dir);
-    log_capture(on_log, NULL);
+    site_init(&scn.site);
     while ((n = getline(&text, &cap, f)) >= 0) {
         scn.line++;
         run_line(slice_of(text, (size_t)n));
     }
-    if (scn.started)
+    if (scn.site.started)
         stop();
     free(text);
     fclose(f);
     catches_release(&scn.caught);
     buf_release(&scn.conf);
-    buf_release(&scn.log);
-    free(scn.conf_path);
-    nftw(scn.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    site_release(&scn.site);
     return 0;
 }
