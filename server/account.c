@@ -4,9 +4,9 @@
  *
  * What always holds
  *   (1) an interest watcher hears of every sink exactly once when it comes and once when it goes;
- * of a weight that changes as "gone with the old, come with the new"; (2) a subject watcher hears
- * only changes of its own yes or no. It may be called in the middle of a SUB: it posts what it
- * wants to do.
+ *       of a weight that changes as "gone with the old, come with the new";
+ *   (2) a subject watcher hears only changes of its own yes or no. It may be called in the middle
+ *       of a SUB: it posts what it wants to do.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/account.h"

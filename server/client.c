@@ -77,8 +77,7 @@ static const char *const reasons[CLIENT_REASONS_] = {
 static void on_event(void *arg, struct conn *c, enum conn_event ev);
 static void client_wake(struct client *cl);
 
-/* --- small words
- * ---------------------------------------------------------------------------------- */
+/* --- small words ---------------------------------------------------------------------------- */
 
 /* Bytes of the UTF-8 sequence at the start of s; 0: it is none. */
 static size_t utf8_run(struct slice s)
@@ -220,8 +219,7 @@ void client_enter(struct client *cl, enum client_state to, const char *why)
     sm_move(rules, &cl->state, (int)to, who, why);
 }
 
-/* --- INFO
- * ------------------------------------------------------------------------------------------- */
+/* --- INFO ----------------------------------------------------------------------------------- */
 
 static void write_info(struct client *cl, bool connect_info)
 {
@@ -249,8 +247,7 @@ void client_send_info(struct client *cl)
         write_info(cl, true);
 }
 
-/* --- into the account and out of it
- * ------------------------------------------------------------------ */
+/* --- into the account and out of it --------------------------------------------------------- */
 
 static void arm_ping(struct client *cl, int64_t ns)
 {
@@ -314,8 +311,7 @@ void client_leave(struct client *cl)
     client_enter(cl, CLIENT_GREETED, "leaves its account");
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------------------ */
+/* --- opening -------------------------------------------------------------------------------- */
 
 /* The connection is as safe as it has to be; who is it? */
 static void greet(struct client *cl)
@@ -414,8 +410,7 @@ static void first_byte(struct client *cl)
     }
 }
 
-/* --- closing
- * -------------------------------------------------------------------------------------------- */
+/* --- closing -------------------------------------------------------------------------------- */
 
 void client_close(struct client *cl, enum client_reason why, const char *err)
 {
@@ -489,9 +484,7 @@ static void gone(struct client *cl)
     free(cl);
 }
 
-/* --- rest
- * -------------------------------------------------------------------------------------------------
- */
+/* --- rest ----------------------------------------------------------------------------------- */
 
 void client_rest(struct client *cl)
 {
@@ -529,9 +522,7 @@ static void drained(struct client *cl)
     jshost_drained(cl->srv->jshost);
 }
 
-/* --- time
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- time ----------------------------------------------------------------------------------- */
 
 static void ping_due(struct client *cl)
 {
@@ -576,9 +567,7 @@ static void time_out(struct client *cl)
     }
 }
 
-/* --- events
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- events --------------------------------------------------------------------------------- */
 
 static void tls_ready(struct client *cl)
 {
@@ -617,9 +606,7 @@ static void on_event(void *arg, struct conn *c, enum conn_event ev)
     }
 }
 
-/* --- looking
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- looking -------------------------------------------------------------------------------- */
 
 struct client *client_next(struct server *srv, struct client *after)
 {
@@ -689,9 +676,7 @@ void client_user_info(const struct client *cl, struct json_out *out)
         perms_describe(cl->perms, out, "permissions");
 }
 
-/* --- reload
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- reload --------------------------------------------------------------------------------- */
 
 void client_reload(struct client *cl, const struct auth *old)
 {

@@ -106,8 +106,7 @@ static void take_hello(struct client *cl, const struct hello *h)
     keep(&cl->version, h->version);
 }
 
-/* --- yes or no
- * --------------------------------------------------------------------------------------- */
+/* --- yes or no ------------------------------------------------------------------------------ */
 
 static void refuse(struct client *cl, const struct auth_hello *who)
 {

@@ -313,8 +313,7 @@ void client_no_responders(struct client *cl, struct slice reply, struct slice su
     conn_commit(cl->conn, (size_t)(p - start));
 }
 
-/* --- looking
- * -------------------------------------------------------------------------------------- */
+/* --- looking -------------------------------------------------------------------------------- */
 
 void client_each_sub(const struct client *cl,
                      void (*fn)(void *arg, const struct sink *s, struct slice sid, uint64_t msgs,

@@ -18,8 +18,7 @@
 #define SHARE_OPS        16384
 #define SHARE_DELIVERIES 32768
 
-/* --- PUB and HPUB
- * --------------------------------------------------------------------------------- */
+/* --- PUB and HPUB --------------------------------------------------------------------------- */
 
 /* Subject spaces that belong to servers: routed replies, raft. */
 static bool reserved(const struct client *cl, struct slice subject)
@@ -81,8 +80,7 @@ static uint32_t publish(struct client *cl, const struct op *op)
     return out.taken;
 }
 
-/* --- PING, PONG
- * ------------------------------------------------------------------------------------ */
+/* --- PING, PONG ----------------------------------------------------------------------------- */
 
 static void ping(struct client *cl)
 {
@@ -106,8 +104,7 @@ static void pong(struct client *cl)
     }
 }
 
-/* --- one operation
- * ---------------------------------------------------------------------------------- */
+/* --- one operation -------------------------------------------------------------------------- */
 
 /* A line in the log about something the peer said, quoted. */
 static void quote_log(const struct client *cl, enum log_level level, const char *before,

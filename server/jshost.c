@@ -41,8 +41,7 @@ struct jsapi_watch {
     char text[]; /* subject, then queue */
 };
 
-/* --- speaking and hearing
- * ---------------------------------------------------------------------------- */
+/* --- speaking and hearing ------------------------------------------------------------------- */
 
 static enum jsapi_published publish(void *arg, void *account, struct msg_view *m)
 {
@@ -150,8 +149,7 @@ static void pressure(void *arg, bool on)
         client_wake_all(srv);
 }
 
-/* --- what the store says
- * -------------------------------------------------------------------------------- */
+/* --- what the store says -------------------------------------------------------------------- */
 
 static void store_pressure(void *arg, bool on)
 {
@@ -185,8 +183,7 @@ static void store_failed(void *arg, int err)
     server_stop(h->srv, EXIT_STORE_FAILED);
 }
 
-/* --- open and close
- * ---------------------------------------------------------------------------------------- */
+/* --- open and close ------------------------------------------------------------------------- */
 
 static int open_store(struct jshost *h)
 {

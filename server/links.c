@@ -24,9 +24,7 @@ struct links {
     struct tls_context **blocks; /* one per link, NULL without a tls block */
 };
 
-/* --- tls
- * ------------------------------------------------------------------------------------------------
- */
+/* --- tls ------------------------------------------------------------------------------------ */
 
 static const char **names(const struct text_list *l)
 {
@@ -73,9 +71,7 @@ static struct tls_context *default_tls(void *arg)
     return ls->roots;
 }
 
-/* --- news
- * --------------------------------------------------------------------------------------------------
- */
+/* --- news ----------------------------------------------------------------------------------- */
 
 static uint64_t next_id(void *arg)
 {
@@ -117,8 +113,7 @@ static void drained(void *arg)
     jshost_drained(ls->srv->jshost);
 }
 
-/* --- open and close
- * ------------------------------------------------------------------------------------------ */
+/* --- open and close ------------------------------------------------------------------------- */
 
 /* default_js_domain of an account; NULL: none. */
 static const char *default_domain(const struct options *o, const char *account)

@@ -3,23 +3,23 @@
  * Three steps, each a function that looks at the same bytes again from the start if it lacked some:
  *
  *     verb       a row of the table whose letters fit, in any case; refused at the first letter
- * that fits none line       blanks, arguments, LF; one CR before the LF is dropped; the limit
- * counts the arguments only arguments  the row's function cuts them up; those of messages then wait
- * for payload CR LF
+ *                that fits none
+ *     line       blanks, arguments, LF; one CR before the LF is dropped; the limit counts the
+ *                arguments only
+ *     arguments  the row's function cuts them up; those of messages then wait for payload CR LF
  *
  * What always holds
  *   (1) every slice of *op lies inside the input;
  *   (2) PARSED takes at least one byte; PARSE_MORE never holds back what is complete;
- *   (3) cutting the input at any byte and coming again with more gives the same operations: nothing
- * depends on where reads end. (Only the refusal of an overlong line may come earlier or later.)
+ *   (3) nothing depends on where reads end: cut at any byte, the operations are the same. (Only the
+ *       refusal of an overlong line may come earlier or later.)
  *
  * PUB in its plainest spelling has a way of its own, one pass; everything else goes through the
  * table. Re-reading a line while a payload is under way would cost something: callers wait until
  * op.len bytes are there before they ask again.
  *
- * Spellings that surprise: PING and PONG ignore everything up to LF; CONNECT, INFO and -ERR need no
- * blank before their argument to be a line of their own ("CONNECT{…}"); sizes have 1 to 9 digits;
- * "LMSG a | 2" has the reply "|".
+ * Spellings that surprise: PING and PONG ignore everything up to LF; CONNECT needs no blank before
+ * its argument ("CONNECT{…}"); sizes have 1 to 9 digits; "LMSG a | 2" has the reply "|".
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/parser.h"

@@ -6,9 +6,10 @@
  * between calls, allocates nothing, does no I/O; so it is tested and fuzzed alone.
  *
  *     struct op op;
- *     while ((r = parse(&limits, input, &op)) == PARSED) { …; input = slice_skip(input, op.len); }
- *     r == PARSE_MORE: come again with more bytes; op.len, if not 0, says how many the operation
- * needs in all anything else: the peer broke the rules; the row says how (see parse_error_text)
+ *     while ((r = parse(&limits, in, &op)) == PARSED) { …; in = slice_skip(in, op.len); }
+ *
+ *     PARSE_MORE      come again with more bytes; op.len, if not 0, says how many it needs in all
+ *     anything else   the peer broke the rules, see parse_error_text()
  *
  * Limits are met before anything waits for bytes: a line that grows beyond max_control_line is
  * refused while it is still incomplete, a payload beyond max_payload when its size is read.

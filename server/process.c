@@ -28,8 +28,7 @@
 #include "server/options.h"
 #include "server/server.h"
 
-/* --- first lines
- * ------------------------------------------------------------------------------------- */
+/* --- first lines ---------------------------------------------------------------------------- */
 
 void process_greet(const struct server *srv)
 {
@@ -72,8 +71,7 @@ int process_log(const struct server *srv)
     return log_open(&cfg);
 }
 
-/* --- signals
- * --------------------------------------------------------------------------------------------- */
+/* --- signals -------------------------------------------------------------------------------- */
 
 static const char *signal_name(int signo)
 {
@@ -153,9 +151,7 @@ int process_signals(struct server *srv)
     return 0;
 }
 
-/* --- files
- * --------------------------------------------------------------------------------------------------
- */
+/* --- files ---------------------------------------------------------------------------------- */
 
 static int write_file(const char *path, struct slice content, mode_t mode)
 {

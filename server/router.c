@@ -1,14 +1,15 @@
 /* server/router.c -- publish: rename, match, choose queue members, deliver
  *
  *     subject ──rename──► match ─┬─ plain, local ──► each sink
- *                                ├─ queue groups ──► one local member; else a link is chosen, by
- * weight └─ links ─────────► each link once: plain or not, and the groups it was chosen for
+ *                                ├─ queue groups ──► one local member; else a link, by weight
+ *                                └─ links ─────────► each link once: plain or not, and the groups
+ *                                                    it was chosen for
  *
  * What always holds
  *   (1) nothing goes back where it came from: not to a publisher without echo, not into the same
- * link, not into another link of the same cluster (reference/leafnode-protocol.md 4.5); (2) the
- * match is held while sinks are called: they may come and go meanwhile; (3) no memory is taken per
- * message, unless links or groups are very many.
+ *       link, not into another link of the same cluster;
+ *   (2) the match is held while sinks are called: they may come and go meanwhile;
+ *   (3) no memory is taken per message, unless links or groups are very many.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/router.h"
@@ -130,8 +131,7 @@ static size_t serve_groups(struct account *a, const struct route_in *in, struct 
     return n;
 }
 
-/* --- links
- * ---------------------------------------------------------------------------------------- */
+/* --- links ---------------------------------------------------------------------------------- */
 
 /* One message into one link. Its picks are taken out of the list (link = NULL), so it gets them
  * once. */
@@ -171,8 +171,7 @@ static void serve_links(const struct route_in *in, struct match *mt, struct pick
             into_link(picks[i].link, false, picks, npicks, names, m, out);
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------ */
+/* --- the whole ------------------------------------------------------------------------------ */
 
 static void groups_and_links(struct account *a, const struct route_in *in, struct match *mt,
                              bool all, struct msg_view *m, struct route_out *out)

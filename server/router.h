@@ -35,8 +35,7 @@ struct route_out {
 void router_publish(struct account *a, const struct route_in *in, struct msg_view *m,
                     struct route_out *out);
 
-/* --- who says the same thing again and again
- * ------------------------------------------------------ */
+/* --- who says the same thing again and again ------------------------------------------------ */
 
 /* The match of the last subject a publisher used; one per connection. Zero it to begin. */
 struct route_cache {

@@ -40,8 +40,7 @@ bool server_is_overfull(const struct server *srv)
     return max < 0 || (max > 0 && srv->nclients > max);
 }
 
-/* --- open
- * -------------------------------------------------------------------------------------------- */
+/* --- open ----------------------------------------------------------------------------------- */
 
 static void make_identity(struct server *srv)
 {
@@ -185,8 +184,7 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
     return 0;
 }
 
-/* --- run and stop
- * ---------------------------------------------------------------------------------------- */
+/* --- run and stop --------------------------------------------------------------------------- */
 
 void server_run(struct server *srv)
 {

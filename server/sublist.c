@@ -2,23 +2,23 @@
  *
  * A trie whose edges live in one hash table: (node, token) -> node. '*' and '>' are edges of their
  * own, two pointers in the node, so a published "foo.*" is plain text and finds only what it
- * should. One table instead of one per node keeps a million inboxes at about 120 bytes each and
- * grows in steps without a pause.
+ * should. One table instead of one per node keeps a million inboxes at about 250 bytes each (two
+ * nodes of their own) and grows in steps without a pause.
  *
  *     ""──"orders"──"new"   sinks: A, B (queue Q: C, D)
  *              └──*         sinks: E
- *              └──>         sinks: F               match("orders.new") = A B E F, of Q one of C D
+ *              └──>         sinks: F            match("orders.new") = A B E F, of Q one of C D
  *
  * In front stands a cache: subject -> struct match, counted, so whoever walks one may lose the
  * entry meanwhile.
  *
  * What always holds
  *   (1) a node exists while it has sinks or children; the root always;
- *   (2) a sink's `at` is its place in the array of its node (or of its node's group): removal swaps
- * the last one in; (3) a cache entry is right when its `epoch` is the list's: a change of a literal
- * subject drops just that entry, a change of a wildcard moves the epoch on and all entries are
- * stale at once; (4) every change moves the generation, which callers compare with
- * match->generation.
+ *   (2) a sink's `at` is its place in the array of its node, or of its group there: removal swaps
+ *       the last one in;
+ *   (3) a cache entry is right when its `epoch` is the list's: a change of a literal subject drops
+ *       just that entry, a change of a wildcard moves the epoch on and all are stale at once;
+ *   (4) every change moves the generation, which callers compare with match->generation.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/sublist.h"

@@ -41,8 +41,7 @@ struct sys {
     uint64_t seq; /* of the envelopes */
 };
 
-/* --- answers
- * ------------------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------------- */
 
 static void server_member(const struct sys *s, struct json_out *out)
 {
@@ -105,8 +104,7 @@ static void ping(const struct sys *s, const struct client *who, struct json_out 
     json_end(out);
 }
 
-/* --- asked and posted
- * -------------------------------------------------------------------------------------- */
+/* --- asked and posted ----------------------------------------------------------------------- */
 
 static void speak(void *arg)
 {
