@@ -1,0 +1,266 @@
+/* tests/unit/jsapi/test_changes.c -- consumers that are changed, held back, paced, and ended
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "consumer_site.h"
+
+/* --- held back ---------------------------------------------------------------------------------
+ */
+
+static void the_pump_rests_when_told(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 5);
+    jshost_want(&s->h, "d");
+    s->h.rest = true;
+    make_consumer(s, "P", ",\"deliver_subject\":\"d\"");
+    expect_msg(s, "d", 1, 1, 1, &g);
+    expect_nothing(s, "d");
+    jsapi_drained(s->js);
+    fake_turn_run(&s->ft);
+    expect_msg(s, "d", 2, 2, 1, &g);
+    expect_nothing(s, "d");
+    s->h.rest = false;
+    jsapi_drained(s->js);
+    fake_turn_run(&s->ft);
+    for (uint64_t q = 3; q <= 5; q++)
+        expect_msg(s, "d", q, q, 1, &g);
+}
+
+/* A slow puller does not hold up the others of its consumer. */
+static void a_resting_request_steps_aside(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 3);
+    make_consumer(s, "C", EXPLICIT);
+    s->h.rest = true;
+    pull(s, "C", "_INBOX.slow", "{\"batch\":5}");
+    expect_msg(s, "_INBOX.slow", 1, 1, 1, &g);
+    expect_nothing(s, "_INBOX.slow");
+    s->h.rest = false;
+    pull(s, "C", "_INBOX.quick", "{\"batch\":1}");
+    expect_msg(s, "_INBOX.quick", 2, 2, 1, &g);
+    jsapi_drained(s->js);
+    fake_turn_run(&s->ft);
+    expect_msg(s, "_INBOX.slow", 3, 3, 1, &g);
+}
+
+/* --- paced -------------------------------------------------------------------------------------
+ */
+
+static unsigned count_of(struct site *s, const char *inbox)
+{
+    struct got g;
+    unsigned n = 0;
+    while (take(s, inbox, &g))
+        n++;
+    return n;
+}
+
+static void a_rate_limit_spaces_messages(void **state)
+{
+    struct site *s = *state;
+    char body[1001];
+    memset(body, 'x', 1000);
+    body[1000] = 0;
+    make_stream(s, MEMORY ",\"max_msg_size\":2000");
+    for (int i = 0; i < 20; i++)
+        publish(s, "o.a", body);
+    jshost_want(&s->h, "d");
+    make_consumer(s, "P",
+                  ",\"deliver_subject\":\"d\",\"rate_limit_bps\":16000"); /* 2,000 bytes a second */
+    assert_int_equal(count_of(s, "d"), 1); /* a burst of one largest message */
+    fake_turn_advance(&s->ft, 5 * NS_PER_S);
+    unsigned n = count_of(s, "d");
+    assert_true(n >= 8 && n <= 10);
+}
+
+static void replay_keeps_the_recorded_gaps(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 1);
+    fake_turn_advance(&s->ft, 2 * NS_PER_S);
+    publish_n(s, "o.a", 1);
+    fake_turn_advance(&s->ft, 500 * NS_PER_MS);
+    publish_n(s, "o.a", 1);
+    jshost_want(&s->h, "d");
+    make_consumer(s, "P", ",\"deliver_subject\":\"d\",\"replay_policy\":\"original\"");
+    expect_msg(s, "d", 1, 1, 1, &g);
+    expect_nothing(s, "d");
+    fake_turn_advance(&s->ft, 1900 * NS_PER_MS);
+    expect_nothing(s, "d");
+    fake_turn_advance(&s->ft, 200 * NS_PER_MS);
+    expect_msg(s, "d", 2, 2, 1, &g);
+    fake_turn_advance(&s->ft, 600 * NS_PER_MS);
+    expect_msg(s, "d", 3, 3, 1, &g);
+    publish_n(s, "o.a", 1); /* newer ones come at once */
+    expect_msg(s, "d", 4, 4, 1, &g);
+}
+
+/* --- changed -----------------------------------------------------------------------------------
+ */
+
+static void another_filter_counts_anew(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 3);
+    publish_n(s, "o.b", 2);
+    make_consumer(s, "C", ",\"filter_subject\":\"o.a\"" EXPLICIT);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 3);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    make_consumer(s, "C", ",\"filter_subject\":\"o.b\"" EXPLICIT);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 2);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 1);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 4, 2, 1, &g);
+    make_consumer(s, "C", EXPLICIT);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 1);
+    publish_n(s, "o.c", 1);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 2);
+}
+
+static void another_deliver_subject_gets_what_is_pending(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 2);
+    jshost_want(&s->h, "d");
+    make_consumer(s, "P", ",\"deliver_subject\":\"d\"" EXPLICIT);
+    expect_msg(s, "d", 1, 1, 1, &g);
+    ack(s, &g, "");
+    expect_msg(s, "d", 2, 2, 1, &g);
+    ask_error(
+        s, "$JS.API.CONSUMER.CREATE.S.P",
+        "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"P\",\"ack_policy\":\"explicit\","
+        "\"deliver_subject\":\"e\"}}",
+        10013);
+    jshost_unwant(&s->h, "d");
+    make_consumer(s, "P", ",\"deliver_subject\":\"e\"" EXPLICIT);
+    jshost_want(&s->h, "e");
+    fake_turn_run(&s->ft);
+    expect_msg(s, "e", 2, 3, 2, &g);
+}
+
+static void a_wider_window_lets_more_through(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 5);
+    make_consumer(s, "C", ",\"max_ack_pending\":1" EXPLICIT);
+    pull(s, "C", "_INBOX.p", "9");
+    assert_int_equal(count_of(s, "_INBOX.p"), 1);
+    make_consumer(s, "C", ",\"max_ack_pending\":3" EXPLICIT);
+    fake_turn_run(&s->ft);
+    assert_int_equal(count_of(s, "_INBOX.p"), 2);
+}
+
+static void a_shorter_ack_wait_counts_for_what_is_pending(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 1);
+    make_consumer(s, "C", ",\"ack_wait\":60000000000" EXPLICIT);
+    pull(s, "C", "_INBOX.p", "9");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    make_consumer(s, "C", ",\"ack_wait\":1000000000" EXPLICIT);
+    fake_turn_advance(&s->ft, 1100 * NS_PER_MS);
+    expect_msg(s, "_INBOX.p", 1, 2, 2, &g);
+}
+
+/* --- ended -------------------------------------------------------------------------------------
+ */
+
+static void pullers_hear_of_the_end_of_the_stream(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", EXPLICIT);
+    pull(s, "C", "_INBOX.p", "5");
+    ask_ok(s, "$JS.API.STREAM.DELETE.S", "");
+    expect_status(s, "_INBOX.p", "NATS/1.0 409 Consumer Deleted\r\n\r\n");
+}
+
+static void pullers_hear_of_the_shutdown(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, "");
+    make_consumer(s, "C", EXPLICIT);
+    pull(s, "C", "_INBOX.p", "5");
+    jsapi_close(s->js);
+    expect_status(s, "_INBOX.p",
+                  "NATS/1.0 409 Server Shutdown\r\nNats-Pending-Messages: 5\r\n"
+                  "Nats-Pending-Bytes: 0\r\n\r\n");
+    jshost_release(&s->h);
+    store_close(s->store);
+    fake_turn_release(&s->ft);
+    site_up(s);
+}
+
+static void a_message_deleted_while_pending_is_terminated(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    jshost_want(&s->h, "$JS.EVENT.ADVISORY.>");
+    publish_n(s, "o.a", 3);
+    make_consumer(s, "C", ",\"max_ack_pending\":2" EXPLICIT);
+    pull(s, "C", "_INBOX.p", "9");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &g);
+    ask_ok(s, "$JS.API.STREAM.MSG.DELETE.S", "{\"seq\":2}");
+    struct jshost_msg *m = jshost_take(&s->h, "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.S.C");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"stream_seq\":2,\"deliveries\":1,\"reason\":"
+                                    "\"Unacknowledged message was deleted\""));
+    jshost_msg_free(m);
+    expect_msg(s, "_INBOX.p", 3, 3, 1, &g); /* and the window has room again */
+}
+
+static void a_purge_moves_everybody_up(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 6);
+    make_consumer(s, "C", EXPLICIT);
+    pull(s, "C", "_INBOX.p", "2");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    ask_ok(s, "$JS.API.STREAM.PURGE.S", "{\"seq\":5}");
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 0);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 2);
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 4);
+    jshost_forget(&s->h);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 5, 3, 1, &g);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(the_pump_rests_when_told),
+        T(a_resting_request_steps_aside),
+        T(a_rate_limit_spaces_messages),
+        T(replay_keeps_the_recorded_gaps),
+        T(another_filter_counts_anew),
+        T(another_deliver_subject_gets_what_is_pending),
+        T(a_wider_window_lets_more_through),
+        T(a_shorter_ack_wait_counts_for_what_is_pending),
+        T(pullers_hear_of_the_end_of_the_stream),
+        T(pullers_hear_of_the_shutdown),
+        T(a_message_deleted_while_pending_is_terminated),
+        T(a_purge_moves_everybody_up),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
