@@ -53,7 +53,7 @@ def test_fields_of_the_handshake(pair, site_kind):
     before = b"".join(data for _, number, way, data in scene.link.record[:connect_info_at]
                       if number == 1 and way == "up")
     assert b"LS+" not in before
-    assert scene.link.saw("up", rb"LS\+ \$LDS\.\w{22}\r\n")
+    wait_for(lambda: scene.link.saw("up", rb"LS\+ \$LDS\.\w{22}\r\n"), 5, "the loop subject")
 
 
 def test_two_links_of_one_account_say_the_same_loop_subject(make, site_kind):
