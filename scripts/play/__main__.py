@@ -83,6 +83,9 @@ class Story:
             await getattr(self, scene)()
         await self._until(lambda: all(shift.over() for shift in self.shifts))
         view.event(f"the tills close: {self.sold:,} orders acknowledged", "bold")
+        for site, shift in zip(self.stage.sites, self.shifts):
+            for error in shift.ledger["errors"]:
+                view.event(f"{site.name} refused an order, which was repeated: {error}", "red")
         last = [max(ack.seq for till in shift.ledger["acks"] for ack in till)
                 for shift in self.shifts]
         await self._until(lambda: self.hub_has[0] >= last[0] and self.hub_has[1] >= last[1],

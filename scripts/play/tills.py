@@ -30,8 +30,7 @@ def sell(url, site, tills, count, rate, seed, sold, pipe):
             for number, part in enumerate(share(count, tills), 1)]
         await asyncio.gather(*(till.run() for till in till_list))
         pipe.send({"acks": [till.acked for till in till_list],
-                   "errors": [error for till in till_list for error in till.errors],
-                   "connections": sum(till.connections for till in till_list)})
+                   "errors": [error for till in till_list for error in till.errors]})
 
     asyncio.run(play())
 

@@ -115,7 +115,7 @@ def perfect(count=60):
     for number in range(1, count + 1):
         for site in acks:
             name, body = f"{site}-1-{number:06d}", bytes([number])
-            acks[site].append(Ack(name, body, number, 0.0, 0.0, False, 1))
+            acks[site].append(Ack(name, body, number, 0.0, 0.0, False))
             messages.append(ledger.Found(name, site, 1, number, body))
     return acks, messages
 

@@ -30,7 +30,6 @@ class Ack(NamedTuple):
     sent: float  # first published; time.monotonic(), the same clock in all processes
     at: float  # acknowledged
     duplicate: bool  # the first copy was stored, its ack was lost
-    payload: int  # bytes
 
 
 def orders(site, till, seed, count, first=1, size=0):
@@ -157,7 +156,7 @@ class Till:
         ack = future.result()
         body, sent = self.waiting.pop(name)
         self.acked.append(
-            Ack(name, digest(body), ack.seq, sent, now, bool(ack.duplicate), len(body)))
+            Ack(name, digest(body), ack.seq, sent, now, bool(ack.duplicate)))
         self._news.set()
         self.counted()
 
