@@ -87,7 +87,9 @@ static bool use_block(struct reader *r, struct walk *w, uint64_t first)
     }
     r->have = block_read(v, r->s->sid, first, &r->cur) == 0;
     r->in_file = !parts;
-    if (!r->have && !(parts && holes_test(&r->s->holes, first))) /* erased ones are not damaged */
+    if (!r->have && parts)
+        stream_load_holes(r->s); /* erased ones are not damaged; recovery comes by before others */
+    if (!r->have && !(parts && holes_test(&r->s->holes, first)))
         stream_report_damage(r->s, first);
     return r->have;
 }

@@ -252,6 +252,35 @@ static void a_large_record_comes_back_whole(void **state)
     free(big);
 }
 
+/* Looking for the duplicate window, recovery comes by it before anybody has read the holes. */
+static void an_erased_large_record_is_not_damage_after_a_restart(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    spec.duplicate_window_ns = 120 * NS_PER_S;
+    struct stream *s = make(p, &spec);
+    spec = spec_of("T");
+    (void)make(p, &spec);
+    char *big = xcalloc(1, 50000);
+    struct record_in rec = {.subject = SLICE("big"), .payload = slice_of(big, 50000)};
+    for (int i = 0; i < 7; i++)
+        assert_int_equal(put(p, s, &rec).seq, i + 1);
+    free(big);
+    reopen(p);
+    uint64_t seq = 4;
+    struct answer a = {0};
+    assert_int_equal(store_remove(find_stream(p, "S"), &seq, 1, true, on_done, &a), 0);
+    wait_answer(p, &a);
+    char *text = xcalloc(1, 16001);
+    memset(text, 'x', 16000);
+    for (int i = 0; i < 600; i++) /* the hole moves from the journal into its row */
+        put_text(p, find_stream(p, "T"), "a", text);
+    free(text);
+    reopen(p);
+    assert_int_equal(p->damaged, 0);
+    assert_int_equal(state_of(find_stream(p, "S")).msgs, 6);
+}
+
 static void a_deleted_stream_is_gone_and_its_name_free(void **state)
 {
     struct place *p = *state;
@@ -354,6 +383,7 @@ int main(void)
         T(a_purge_with_filter_leaves_the_others),
         T(a_purge_of_everything_keeps_the_number),
         T(a_large_record_comes_back_whole),
+        T(an_erased_large_record_is_not_damage_after_a_restart),
         T(a_deleted_stream_is_gone_and_its_name_free),
         T(a_memory_stream_is_gone_after_a_restart),
         T(old_messages_expire),
