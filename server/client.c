@@ -6,22 +6,26 @@
  *
  *   NEW       memory exists, the socket is ours, nothing is sent
  *   TLS       INFO is sent (unless the handshake comes first); the handshake is under way, or,
- * where TLS is optional, the first byte has not come yet GREETED   somebody has to be known: only
- * CONNECT is listened to; the authentication timer runs CHECKING  the helper thread compares a
- * bcrypt hash; the socket rests OPEN      bound to an account; all words; the ping timer runs.
- * Where nobody has to be known this comes at once GONE      closed: out of the account, its sinks
- * refuse; the memory goes when conn has said its last word
+ *             where TLS is optional, the first byte has not come yet
+ *   GREETED   somebody has to be known: only CONNECT is listened to; the timer of authentication
+ *             runs. A second CONNECT leads back here from OPEN
+ *   CHECKING  the helper thread compares a bcrypt hash; the socket rests
+ *   OPEN      bound to an account; all words; the ping timer runs. Where nobody has to be known
+ *             this comes at once
+ *   GONE      closed: out of the account, its sinks refuse; the memory goes when conn has said
+ *             its last word
  *
  * What always holds
  *   (1) only client_enter() writes the state;
- *   (2) in OPEN, and only there, the client is in its account (counted, in its list,
- * subscriptions); (3) client_close() may be called from anywhere, also in the middle of a delivery,
- * any number of times.
+ *   (2) in OPEN, and only there, the client is in its account: counted, in its list, with its
+ *       subscriptions;
+ *   (3) client_close() may be called from anywhere, also in the middle of a delivery, any number
+ *       of times.
  *
  * A client rests (client_rest) when what it publishes finds a receiver with too much waiting, or
- * the store busy: its reads pause until somebody has room again, for 10 ms at most where a receiver
- * is the cause: a dead receiver slows its publishers down until it is closed as a slow consumer,
- * and stops nobody.
+ * the store busy: its reads pause until somebody has room again, for 10 ms at most where a
+ * receiver is the cause. So a dead receiver slows its publishers down until it is closed as a
+ * slow consumer, and stops nobody.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/client_state.h"

@@ -6,8 +6,8 @@
  * What always holds
  *   (1) a subscription in the table is in the account's list, and the other way round;
  *   (2) a removed one is `dead`, refuses, and stays in memory until the end of the turn;
- *   (3) UNSUB with a maximum counts from the creation; message number max is delivered, then it
- * goes.
+ *   (3) UNSUB with a maximum counts from the creation; message number max is delivered, then
+ *       the subscription goes.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/client_state.h"

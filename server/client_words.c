@@ -1,7 +1,6 @@
 /* server/client_words.c -- what a client says: PUB SUB UNSUB PING and the rest
  *
- *     input ──parse()──► one operation ──► its word ──► router, subscriptions, answers in the
- * output
+ *     input ──parse()──► one operation ──► its word ──► router, subscriptions, the output
  *
  * A turn's share of one connection is bounded by operations and by deliveries (a message to ten
  * thousand receivers counts ten thousand). Words are taken while the state is GREETED (only

@@ -6,7 +6,8 @@
  *
  * What always holds
  *   (1) a registration's memory lives to the end of the turn after unsubscribe(), and refuses
- * meanwhile; (2) jsapi is closed before the store.
+ *       meanwhile;
+ *   (2) jsapi is closed before the store.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/jshost.h"

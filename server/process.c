@@ -1,5 +1,4 @@
-/* server/process.c -- what the world sees of the process: signals, pid file, ports file, first
- * lines
+/* server/process.c -- what the world sees of the process: signals, files, first lines
  *
  *     INT, TERM  stop, exit status 0 (TERM is ignored by a lame duck)      HUP   reload
  *     USR1       reopen the log file                                       USR2  lame duck

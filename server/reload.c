@@ -1,7 +1,6 @@
 /* server/reload.c -- SIGHUP: the file is read again
  *
- *     read ──► compare ──► refused as a whole, or: swap options ──► log ──► rules ──► users ──► TLS
- * files
+ *     read ──► compare ──► refused as a whole, or: options ──► log ──► rules ──► users ──► TLS
  *
  * Nothing is changed before everything that can fail has been tried. Old options and users live
  * until the new ones are in force everywhere.

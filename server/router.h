@@ -3,10 +3,10 @@
  * The one entry point for everything that is said in an account: by clients, links, JetStream
  * deliveries and answers of the API. It knows sinks and endpoints, no kinds.
  *
- *     every plain sink gets the message (but not the publisher's own when it wants no echo)
- *     of each queue group one member: a local one if any takes it, else one behind a link, by
- * weight a link gets the message once, with the names of the queue groups it was chosen for what
- * came over a link with a list of groups goes only to those groups; without a list to none
+ *   - every plain sink gets the message, but not the publisher's own when it wants no echo
+ *   - of each queue group one member: a local one if any takes it, else one behind a link
+ *   - a link gets it once, with the names of the queue groups it was chosen for
+ *   - what came over a link goes to the groups it lists, and to no others
  *
  * A publish made during a delivery is posted by whoever makes it, never nested (sinks of the API
  * copy and post). A payload of 16 KiB or more with several receivers is copied once (m->shared is

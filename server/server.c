@@ -1,7 +1,8 @@
 /* server/server.c -- opens rooms bottom-up, closes them top-down
  *
- *     open    log · loop · signals · accounts · auth · tls · JetStream · $SYS services · monitor ·
- * listener · links close   the same, backwards
+ *     open    log · loop · signals · accounts · auth · tls · monitor · JetStream · $SYS services ·
+ *             listener · links
+ *     close   the same, backwards
  *
  * Whatever fails at open is logged where it failed; server_close() is called all the same and
  * passes over what was never opened.
