@@ -51,24 +51,25 @@ struct writer {
 
 /* --- blocks ---------------------------------------------------------------------------------- */
 
-/* The whole value of a small block, or of one that fills its chunk: header, records, directory. */
+/* The whole value of a small block, or of one that fills its chunk: header, records, directory. The
+ * gap between records and directory is never read: while the chunk is open the loop writes there.
+ */
 static void put_small(struct txn *t, const struct part *p)
 {
     const struct block *b = &p->block;
     size_t dir = 4 * (size_t)b->n, n = b->used + dir;
     const char *dir_end = b->p + b->size;
-    bool whole = b->size - n < 4096; /* one straight copy, always sixteen pages */
+    bool whole =
+        b->size - n < 4096; /* always sixteen pages: no search for a run of another length */
+    size_t size = whole ? b->size : n;
     struct key k;
     key_block(&k, p->sid, b->first_seq);
-    char *to = txn_reserve(t, DB_BLOCKS, key_slice(&k), whole ? b->size : n, false);
+    char *to = txn_reserve(t, DB_BLOCKS, key_slice(&k), size, false);
     if (!to)
         return;
-    if (whole) {
-        memcpy(to + BLOCK_HEAD, b->p + BLOCK_HEAD, b->size - BLOCK_HEAD);
-    } else {
-        memcpy(to + BLOCK_HEAD, b->p + BLOCK_HEAD, b->used - BLOCK_HEAD);
-        memcpy(to + b->used, dir_end - dir, dir);
-    }
+    memcpy(to + BLOCK_HEAD, b->p + BLOCK_HEAD, b->used - BLOCK_HEAD);
+    memset(to + b->used, 0, size - n);
+    memcpy(to + size - dir, dir_end - dir, dir);
     block_head_write(to, b, p->sid, dir_end);
 }
 

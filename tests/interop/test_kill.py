@@ -13,7 +13,6 @@ PUBLISHERS, KILLS = 8, 32
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.threads
 @pytest.mark.parametrize("size", [0, 6000])
 def test_nothing_acknowledged_is_lost_by_sigkill(make, run, size):
     seed = new_seed()
