@@ -4,9 +4,8 @@
  *
  *     u16 n | index name, n bytes | u64 seq | u8 m | identity, m bytes            little-endian
  *
- * A later row of the same name replaces an earlier one. Rows of sources that are gone stay in the
- * snapshot as long as the stream is configured without them only in this run: a source that is
- * taken out and put back resumes.
+ * A later row of the same name replaces an earlier one. Rows of sources that were taken out stay,
+ * so that one that is put back resumes.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/replicate.h"

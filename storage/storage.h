@@ -147,7 +147,7 @@ enum {
         32, /* consume a number, remember the id, store nothing (interest without consumer) */
     REC_EXACT = 64, /* a mirror: store under `seq` with `ts`; numbers between are skipped */
     REC_NO_DEDUP = 128,
-    REC_SOURCED = 256 /* exempt from the discard-new refusals where the reference exempts it */
+    REC_SOURCED = 256 /* copied from a source; the store treats it like any other so far */
 };
 
 struct record_in {
