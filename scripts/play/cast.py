@@ -17,19 +17,11 @@ sys.path.insert(0, str(ROOT / "tests" / "interop"))
 
 from frondtest import Frond, NatsServer, Relay  # noqa: E402
 from frondtest.readback import request  # noqa: E402
-from frondtest.recipe import Recipe, Recipes  # noqa: E402
+from frondtest.recipe import Recipes, recipe_server  # noqa: E402
 
 PAGE = "docs/demo.md"
 KINDS = {"frond": Frond, "nats": NatsServer}
 GOODS = ["apples", "bread", "candles", "rope", "salt"]
-
-
-def recipe_server(kind, directory, name, recipe, **options):
-    """A server of this kind whose configuration is the recipe."""
-    cls = type(kind.__name__ + "Recipe", (Recipe, kind), {})
-    server = cls(directory, name=name, **options)
-    server.recipe = recipe
-    return server
 
 
 async def quiet(_):

@@ -31,7 +31,6 @@
  * The tape is written with plain write(2): a SIGKILL loses none of it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -45,6 +44,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "behind.h"
 
 enum { MADE = 1, MOVED, GONE, WRITE, WRITTEN, SIZE, SYNCED, HEARD, SAID };
 enum { DIRECTORY = 1, DSYNC = 2 };
@@ -81,21 +82,6 @@ static void die(const char *why)
     (void)fprintf(stderr, "powercut: %s: %s\n", why, strerror(errno));
     _exit(97);
 }
-
-static void *find(const char *name)
-{
-    void *f = dlsym(RTLD_NEXT, name);
-    if (!f)
-        die(name);
-    return f;
-}
-
-/* The system's own function behind the one we stand in for; found at the first call, because
- * others' constructors may call before ours. */
-#define REAL(name, type)                                                                           \
-    static type *real;                                                                             \
-    if (!real)                                                                                     \
-    *(void **)&real = find(name)
 
 typedef int open_fn(const char *, int, ...);
 typedef int openat_fn(int, const char *, int, ...);

@@ -25,7 +25,6 @@
  * at the first NUL. When it is full, the process ends: half a record proves nothing.
  *
  * SPDX-License-Identifier: Apache-2.0 */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -41,6 +40,8 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "behind.h"
 
 enum {
     MARK = 10,       /* length of a mark: "@@00001234" */
@@ -85,25 +86,17 @@ static void die(const char *why)
     _exit(97);
 }
 
-static void *find(const char *name)
-{
-    void *f = dlsym(RTLD_NEXT, name);
-    if (!f)
-        die(name);
-    return f;
-}
-
 __attribute__((constructor)) static void recorder_open(void)
 {
-    *(void **)&real.write = find("write");
-    *(void **)&real.writev = find("writev");
-    *(void **)&real.pwrite = find("pwrite");
-    *(void **)&real.pwritev = find("pwritev");
-    *(void **)&real.send = find("send");
-    *(void **)&real.sendto = find("sendto");
-    *(void **)&real.sendmsg = find("sendmsg");
-    *(void **)&real.fdatasync = find("fdatasync");
-    *(void **)&real.fsync = find("fsync");
+    *(void **)&real.write = behind("write");
+    *(void **)&real.writev = behind("writev");
+    *(void **)&real.pwrite = behind("pwrite");
+    *(void **)&real.pwritev = behind("pwritev");
+    *(void **)&real.send = behind("send");
+    *(void **)&real.sendto = behind("sendto");
+    *(void **)&real.sendmsg = behind("sendmsg");
+    *(void **)&real.fdatasync = behind("fdatasync");
+    *(void **)&real.fsync = behind("fsync");
     const char *delay = getenv("RECORDER_DELAY_MS"), *path = getenv("RECORDER_LOG");
     if (delay)
         delay_ns = strtol(delay, NULL, 10) * 1000000;

@@ -1,13 +1,12 @@
 """docs/demo.md as it stands, the check of scripts/demo, and its story in small."""
-import os
 import re
 import subprocess
 import sys
 
 import pytest
 
-from frondtest import NATS_BIN, ROOT, Frond, NatsServer, wait_for
-from frondtest.recipe import Recipe, Recipes, with_ports
+from frondtest import ROOT, Frond, NatsServer, wait_for
+from frondtest.recipe import Page, Recipes, recipe_server
 from frondtest.till import Ack
 
 sys.path.insert(0, str(ROOT / "scripts" / "play"))
@@ -17,68 +16,34 @@ import ledger  # noqa: E402
 # -- the page --
 
 
-class RecipeFrond(Recipe, Frond):
-    pass
-
-
-class RecipeNatsServer(Recipe, NatsServer):
-    pass
-
-
 @pytest.fixture
-def page(make, tmp_path, site_kind):
-    """The page's servers, running; run(block) runs a block of its commands."""
+def page(tmp_path, site_kind):
+    """The page's commands, its servers running."""
     recipes = Recipes("docs/demo.md")
-    site_class = {"frond": RecipeFrond, "nats-server": RecipeNatsServer}[site_kind]
-    hub = RecipeNatsServer(tmp_path / "hub", name="hub", leaf_listen=True)
-    sites = [site_class(tmp_path / name, name=name) for name in ("north", "south")]
+    site_class = {"frond": Frond, "nats-server": NatsServer}[site_kind]
+    hub = recipe_server(NatsServer, tmp_path / "hub", "hub", recipes["hub.conf"], leaf_listen=True)
+    sites = [recipe_server(site_class, tmp_path / name, name, recipes[f"{name}.conf"]) for name in ("north", "south")]
     ports = {4222: hub.port, 8222: hub.http_port, 7422: hub.leaf_port}
     for number, site in enumerate(sites, 1):
         ports.update({4300 + number: site.port, 8300 + number: site.http_port})
     for server in [hub, *sites]:
-        server.recipe, server.ports = recipes[f"{server.name}.conf"], ports
+        server.ports = ports
     for name, text in recipes.items():
         if name.endswith(".json"):
             (tmp_path / name).write_text(text)
-    environment = {**os.environ, "PATH": f"{NATS_BIN.parent}:{os.environ['PATH']}",
-                   "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "NO_COLOR": "1"}
-
-    def command(block):
-        return dict(args=["bash", "-ec", with_ports(recipes[block], ports)], cwd=tmp_path,
-                    env=environment, text=True, stdin=subprocess.DEVNULL)
-
-    def run(block):
-        done = subprocess.run(**command(block), capture_output=True, timeout=60)
-        assert done.returncode == 0, f"{block}:\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    services = []
-
-    def service(block):
-        services.append(subprocess.Popen(
-            **command(block),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
-        return services[-1]
-
-    run.hub, run.sites, run.service = hub, sites, service
+    page = Page(recipes, ports, tmp_path)
+    page.hub = hub
     try:
         for server in [hub, *sites]:
             server.start()
         hub.wait_linked(2)
-        yield run
+        yield page
     finally:
-        for process in services:
-            end(process)
+        page.close()
         for server in [*sites, hub]:
             server.stop()
     for server in [hub, *sites]:
         server.check()
-
-
-def end(process):
-    if process.poll() is None:
-        os.killpg(process.pid, 15)  # the shell we started and the CLI in it
-        process.wait(10)
 
 
 def test_the_hub_collects_as_the_page_says(page):
@@ -102,7 +67,7 @@ def test_the_price_comes_from_the_nearest_shelf(page):
     wait_for(lambda: "from north" in page("ask"), 15, "the site's own answer", every=0.2)
     for _ in range(5):
         assert "from north" in page("ask")
-    end(local)
+    page.end(local)
     wait_for(lambda: "from the hub" in page("ask"), 15, "the hub's answer again", every=0.2)
 
 

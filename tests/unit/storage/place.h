@@ -9,13 +9,16 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 #include "fake/turn.h"
+#include "storage/store.h"
 #include "storage/storage.h"
 
 struct place {
@@ -82,6 +85,33 @@ static inline void place_close(struct place *p)
         store_close(p->st);
     p->st = NULL;
     fake_turn_run(&p->ft);
+}
+
+static inline void place_copy_file(const char *from, const char *to)
+{
+    static char room[1 << 16];
+    int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ssize_t n;
+    assert_true(in >= 0 && out >= 0);
+    while ((n = read(in, room, sizeof room)) > 0)
+        assert_int_equal(write(out, room, (size_t)n), n);
+    close(in);
+    close(out);
+}
+
+/* A SIGKILL: the file as it is now, nothing written on the way out, opened again. */
+static inline void place_kill(struct place *p)
+{
+    while (p->st->flying)
+        fake_turn_once(&p->ft);
+    char *data = xasprintf("%s/jetstream/frond/data.mdb", p->dir);
+    char *copy = xasprintf("%s/copy", p->dir);
+    place_copy_file(data, copy);
+    place_close(p);
+    assert_int_equal(rename(copy, data), 0);
+    free(data);
+    free(copy);
+    place_open(p);
 }
 
 static inline void place_remove_tree(const char *path)

@@ -45,22 +45,6 @@ static struct cursor_source source_of(struct progress *p)
     return (struct cursor_source){p, on_delta, on_snapshot};
 }
 
-static void copy_over(struct place *p)
-{
-    while (p->st->flying)
-        fake_turn_once(&p->ft);
-    char *cmd = xasprintf("cp %s/jetstream/frond/data.mdb %s/copy", p->dir, p->dir);
-    assert_int_equal(system(cmd), 0); /* NOLINT(cert-env33-c): a test */
-    place_close(p);
-    char *from = xasprintf("%s/copy", p->dir),
-         *to = xasprintf("%s/jetstream/frond/data.mdb", p->dir);
-    assert_int_equal(rename(from, to), 0);
-    free(cmd);
-    free(from);
-    free(to);
-    place_open(p);
-}
-
 static struct cursor *only_cursor(struct place *p)
 {
     size_t pos = 0;
@@ -115,7 +99,7 @@ static void what_was_synced_is_there(void **state)
         sync_it(&p, c);
         uint64_t synced = x.now;
         if (i % 3 == 0) {
-            copy_over(&p);
+            place_kill(&p);
             c = attach(&p, &x);
             assert_int_equal(x.now, synced);
         } else if (i % 7 == 0) {
@@ -150,7 +134,7 @@ static void lazy_progress_is_at_most_fifty_milliseconds_behind(void **state)
         fake_turn_once(&p.ft);
         store_stats(p.st, &st);
     } while (p.st->flying);
-    copy_over(&p);
+    place_kill(&p);
     (void)attach(&p, &x);
     assert_int_equal(x.now, 6);
     place_remove(&p);
@@ -173,7 +157,7 @@ static void a_full_journal_asks_for_a_snapshot(void **state)
     }
     assert_true(x.snapshots > before);
     sync_it(&p, c);
-    copy_over(&p);
+    place_kill(&p);
     (void)attach(&p, &x);
     assert_int_equal(x.now, 300);
     place_remove(&p);
@@ -188,7 +172,7 @@ static void nobody_attached_loses_nothing(void **state)
     x.now = 9;
     sync_it(&p, c);
     for (int i = 0; i < 3; i++) { /* the journal forgets the delta while nobody looks */
-        copy_over(&p);
+        place_kill(&p);
         p.st->lazy_at.journal_max = 2000;
         for (int k = 0; k < 60; k++)
             put_text(&p, find_stream(&p, "S"), "x", "something that makes the journal longer");
@@ -208,13 +192,13 @@ static void update_and_delete(void **state)
     x.now = 3;
     assert_int_equal(store_cursor_update(c, SLICE("{2}"), on_done, &a), 0);
     wait_answer(&p, &a);
-    copy_over(&p);
+    place_kill(&p);
     c = attach(&p, &x);
     assert_int_equal(x.now, 3);
     assert_true(slice_is(store_cursor_spec(c)->config, "{2}"));
     assert_int_equal(store_cursor_delete(c, on_done, &b), 0);
     wait_answer(&p, &b);
-    copy_over(&p);
+    place_kill(&p);
     size_t pos = 0;
     assert_null(store_cursor_next(find_stream(&p, "S"), &pos));
     place_remove(&p);

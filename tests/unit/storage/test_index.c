@@ -18,22 +18,6 @@ static unsigned times(unsigned i)
     return 1 + i % 3;
 }
 
-static void kill_it(struct place *p)
-{
-    while (p->st->flying)
-        fake_turn_once(&p->ft);
-    char *cmd = xasprintf("cp %s/jetstream/frond/data.mdb %s/copy", p->dir, p->dir);
-    assert_int_equal(system(cmd), 0); /* NOLINT(cert-env33-c): a test */
-    place_close(p);
-    char *from = xasprintf("%s/copy", p->dir),
-         *to = xasprintf("%s/jetstream/frond/data.mdb", p->dir);
-    assert_int_equal(rename(from, to), 0);
-    free(cmd);
-    free(from);
-    free(to);
-    place_open(p);
-}
-
 struct tally {
     unsigned calls;
     uint64_t total;
@@ -108,7 +92,7 @@ static void twenty_thousand_subjects_survive(void **state)
                 wait_answer(&p, &a);
         }
         if (round == 1)
-            kill_it(&p);
+            place_kill(&p);
         s = find_stream(&p, "S");
         p.st->lazy_at.flush_dirty = 6000;
     }
@@ -117,7 +101,7 @@ static void twenty_thousand_subjects_survive(void **state)
     assert_int_equal(store_purge(s, &purge, on_purged, &a), 0);
     wait_answer(&p, &a);
     compare(&p, s);
-    kill_it(&p);
+    place_kill(&p);
     compare(&p, find_stream(&p, "S"));
     place_close(&p);
     place_open(&p);

@@ -482,33 +482,12 @@ static void restart(struct model *m)
     found_again(m);
 }
 
-static void copy_file(const char *from, const char *to)
-{
-    static char room[1 << 16];
-    int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    ssize_t n;
-    assert_true(in >= 0 && out >= 0);
-    while ((n = read(in, room, sizeof room)) > 0)
-        assert_int_equal(write(out, room, (size_t)n), n);
-    close(in);
-    close(out);
-}
-
 /* What a SIGKILL leaves: the file as it is, nothing written on the way out. */
 static void kill_it(struct model *m)
 {
     TRACE("kill first %llu last %llu\n", (unsigned long long)m->first, (unsigned long long)m->last);
     wait_all(m);
-    while (m->at->st->flying)
-        fake_turn_once(&m->at->ft);
-    char *data = xasprintf("%s/jetstream/frond/data.mdb", m->at->dir);
-    char *copy = xasprintf("%s/copy", m->at->dir);
-    copy_file(data, copy);
-    place_close(m->at);
-    assert_int_equal(rename(copy, data), 0);
-    free(data);
-    free(copy);
-    place_open(m->at);
+    place_kill(m->at);
     found_again(m);
 }
 
