@@ -171,8 +171,10 @@ static void account_turn(struct loop *l)
     l->stats.turns++;
     l->stats.wall_hist[bucket_of(wall)]++;
     l->stats.cpu_hist[bucket_of(cpu)]++;
-    if (cpu > l->stats.cpu_max_ns)
+    if (cpu > l->stats.cpu_max_ns) {
         l->stats.cpu_max_ns = cpu;
+        l->stats.cpu_longest = l->piece_longest;
+    }
     if (wall > l->stats.wall_max_ns) {
         l->stats.wall_max_ns = wall;
         l->stats.longest = l->piece_longest;
@@ -184,6 +186,11 @@ static void account_turn(struct loop *l)
 void loop_stats(const struct loop *l, struct loop_stats *out)
 {
     *out = l->stats;
+}
+
+void loop_stats_reset(struct loop *l)
+{
+    l->stats = (struct loop_stats){.longest = "nothing yet", .cpu_longest = "nothing yet"};
 }
 
 /* --- letters: an array of calls ----------------------------------------------------------------
@@ -599,7 +606,7 @@ struct loop *loop_new(void)
                             .mail = face_mail,
                             .job_start = face_job_start,
                             .job_stop = face_job_stop};
-    l->stats.longest = "nothing yet";
+    loop_stats_reset(l);
     l->piece = "starting";
     l->cpu_before = cpu_now();
     clock_tick();

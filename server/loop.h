@@ -55,9 +55,12 @@ struct loop_stats {
     uint64_t turns;
     uint64_t wall_hist[32], cpu_hist[32];
     int64_t wall_max_ns, cpu_max_ns;
-    const char *longest; /* name of the piece in the longest turn; static */
+    const char *longest;     /* name of the piece in the longest turn (wall); static */
+    const char *cpu_longest; /* and in the one that cost most CPU */
 };
 void loop_stats(const struct loop *l, struct loop_stats *out);
+/* Begins to count anew, for a measurement. */
+void loop_stats_reset(struct loop *l);
 /* Names the piece that runs now, for the warning above 50 ms; static text. Gives the name before.
  */
 const char *loop_piece(struct loop *l, const char *name);

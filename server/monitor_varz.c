@@ -312,6 +312,7 @@ static void write_loop(struct json_out *j, const struct server *srv)
     json_i64(j, "turn_max_ns", s.wall_max_ns);
     json_i64(j, "turn_cpu_max_ns", s.cpu_max_ns);
     json_cstr(j, "longest_piece", s.longest);
+    json_cstr(j, "cpu_longest_piece", s.cpu_longest);
     write_histogram(j, "turn_us_log2", s.wall_hist);
     write_histogram(j, "turn_cpu_us_log2", s.cpu_hist);
     json_end(j);
@@ -391,7 +392,11 @@ void monitor_varz(struct server *srv, struct json_out *j)
     write_varz(srv, srv->monitor, j);
 }
 
+/* The one argument is ours: ?turns=reset begins the histograms of turns anew after this answer. */
 void ask_varz(struct ask *a)
 {
+    const char *turns = ask_text(a, "turns");
     write_varz(a->srv, a->m, &a->j);
+    if (turns && strcmp(turns, "reset") == 0)
+        loop_stats_reset(a->srv->loop);
 }

@@ -205,7 +205,12 @@ int loop_help(struct loop *l, turn_fn *work, turn_fn *done, void *arg)
 void loop_stats(const struct loop *l, struct loop_stats *out)
 {
     (void)l;
-    *out = (struct loop_stats){.longest = "fake"};
+    *out = (struct loop_stats){.longest = "fake", .cpu_longest = "fake"};
+}
+
+void loop_stats_reset(struct loop *l)
+{
+    (void)l;
 }
 
 const char *loop_piece(struct loop *l, const char *name)

@@ -374,6 +374,9 @@ static void a_long_turn_is_told_with_the_name_of_its_piece(void **state)
     for (int i = 15; i < 32; i++) /* 32 ms and more */
         slow += s.wall_hist[i];
     assert_int_equal(slow, 1);
+    loop_stats_reset(l);
+    loop_stats(l, &s);
+    assert_int_equal(s.turns + s.wall_hist[15] + (uint64_t)s.wall_max_ns, 0);
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, open_loop, close_loop)

@@ -150,6 +150,27 @@ static void varz_has_the_members_that_clients_read(void **state)
     json_free(j);
 }
 
+static int64_t turns_counted(const char *path)
+{
+    json_t *j = ask_json(path);
+    int64_t n = json_get_int(json_key(json_key(j, "frond"), "loop"), "turns", -1);
+    json_free(j);
+    return n;
+}
+
+static void turns_are_counted_anew_when_asked(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        loop_defer(srv.loop, free, NULL); /* a turn that need not wait */
+        loop_once(srv.loop);
+    }
+    int64_t before = turns_counted("/varz?turns=reset");
+    assert_true(before >= 1000);
+    int64_t after = turns_counted("/varz");
+    assert_true(after >= 0 && after < before);
+}
+
 static void connections_are_listed_while_open_and_after(void **state)
 {
     (void)state;
@@ -327,6 +348,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(varz_has_the_members_that_clients_read),
+        cmocka_unit_test(turns_are_counted_anew_when_asked),
         cmocka_unit_test(connections_are_listed_while_open_and_after),
         cmocka_unit_test(pages_are_sorted_and_cut),
         cmocka_unit_test(wrong_arguments_are_told_as_go_tells_them),
