@@ -255,10 +255,8 @@ static void play_file(const char *path)
     static void name##_as_the_reference(void **state)                                              \
     {                                                                                              \
         char path[4096];                                                                           \
-        const char *here = __FILE__, *slash = strrchr(here, '/');                                  \
         (void)state;                                                                               \
-        snprintf(path, sizeof path, "%.*s/../../dialogue/" #name ".txt", (int)(slash - here),      \
-                 here);                                                                            \
+        snprintf(path, sizeof path, "%s/tests/dialogue/" #name ".txt", SOURCE_DIR);                \
         play_file(path);                                                                           \
     }
 DIALOGUE(stream_config)

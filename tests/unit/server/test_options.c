@@ -529,9 +529,7 @@ static void reload_tells_what_changes_and_refuses_what_can_not(void **state)
 /* docs/options.md is what the tables say; WRITE_OPTIONS_PAGE=1 writes it anew. */
 static void the_page_says_what_the_tables_say(void **state)
 {
-    char *path =
-        xasprintf("%.*sdocs/options.md",
-                  (int)(sizeof __FILE__ - sizeof "tests/unit/server/test_options.c"), __FILE__);
+    char *path = xasprintf("%s/docs/options.md", SOURCE_DIR);
     struct buf want = BUF_INIT, have = BUF_INIT;
     bool write_it = getenv("WRITE_OPTIONS_PAGE") != NULL;
     FILE *f = fopen(path, write_it ? "w" : "r");
