@@ -1,5 +1,4 @@
 /* conf/tree.h -- how a document is held; for the files of this room
- *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef CONF_TREE_H
 #define CONF_TREE_H

@@ -8,6 +8,7 @@
  *
  * Nobody publishes from inside a jsapi_hear_fn: js_post() copies what is to be said and says it
  * later in this turn. From posted work, timers, jobs and done functions js_say() speaks at once.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_ACCOUNT_H
 #define JSAPI_ACCOUNT_H
@@ -71,8 +72,7 @@ void js_post_backlog(struct jsapi_account *a, struct slice subject, struct slice
 void js_post(struct jsapi_account *a, struct slice subject, struct slice reply, struct slice hdr,
              struct slice payload);
 
-/* --- advisories (reference part 2, section 4)
- * ------------------------------------------------------ */
+/* --- advisories (reference part 2, section 4) ------------------------------------------------- */
 
 /* Begins an advisory if anybody listens on subject: then true, with "type", "id" and "timestamp"
  * written; the caller adds members and calls js_advise_end(), which adds the domain and posts it.

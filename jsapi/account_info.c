@@ -87,8 +87,7 @@ void account_info(struct request *r)
     api_send(r);
 }
 
-/* --- monitoring
- * ---------------------------------------------------------------------------------------------- */
+/* --- monitoring ------------------------------------------------------------------------------- */
 
 void jsapi_totals(struct jsapi *js, struct jsapi_totals *out)
 {

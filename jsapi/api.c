@@ -2,16 +2,19 @@
  *
  * The life of a request:
  *
- *     api_hear()  copied ──► inbox ──► check() ──► dispatch() ──► handler … api_send()/api_fail()
- * ──► finish() │            └─► a stream's queue ──► dispatch() again when it is its turn └─►
- * refused: level, body
+ *     api_hear()  copied ──► inbox ──► check() ──► dispatch() ──► handler ──► api_send()/api_fail()
+ *                                        │            │
+ *                                        │            └─► a stream's queue, until it is its turn
+ *                                        └─► refused: level, body
  *
  * The sink is a handful of subscriptions that cover $JS.API except CONSUMER.MSG.NEXT and
  * DIRECT.GET. A subject that no verb matches is dropped in silence, as nats-server does.
  *
  * What always holds: a request is in exactly one list; a handler runs at most once for it; lock is
  * 0 unless the stream's `exclusive` or `shared` counts it. At API_INFLIGHT_MAX what has not begun
- * is thrown away with one advisory, as the reference does. SPDX-License-Identifier: Apache-2.0 */
+ * is thrown away with one advisory, as the reference does.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 
 #include <ctype.h>
@@ -48,8 +51,7 @@ static const char *const sinks[] = {
 
 static void dispatch(struct request *r);
 
-/* --- finding the verb
- * ---------------------------------------------------------------------------------- */
+/* --- finding the verb ------------------------------------------------------------------------- */
 
 /* Matches s against the pattern and notes what stood at the wildcards. */
 static bool match(struct slice s, struct slice pattern, struct request *r)
@@ -85,8 +87,7 @@ static const struct api_verb *find_verb(struct slice subject, struct request *r)
     return NULL;
 }
 
-/* --- the end of a request
- * -------------------------------------------------------------------------------- */
+/* --- the end of a request --------------------------------------------------------------------- */
 
 static void unlock(struct request *r)
 {
@@ -234,8 +235,7 @@ void api_page(struct json_out *j, uint64_t total, uint64_t offset, uint64_t limi
     json_u64(j, "limit", limit);
 }
 
-/* --- checks that need no stream
- * ------------------------------------------------------------------------- */
+/* --- checks that need no stream --------------------------------------------------------------- */
 
 bool api_level_ok(struct slice hdr)
 {
@@ -311,8 +311,7 @@ static bool check(struct request *r)
     return check_body(r);
 }
 
-/* --- the turn of a request
- * ------------------------------------------------------------------------------- */
+/* --- the turn of a request -------------------------------------------------------------------- */
 
 static bool its_turn(const struct js_stream *s, unsigned lock)
 {
@@ -407,8 +406,7 @@ static void run_inbox(void *arg)
     jsapi_drop(a);
 }
 
-/* --- arrival
- * --------------------------------------------------------------------------------------------- */
+/* --- arrival ---------------------------------------------------------------------------------- */
 
 static void overflow(struct jsapi_account *a)
 {
@@ -515,8 +513,7 @@ void api_close(struct jsapi_account *a)
         api_drop(LIST_ENTRY(e, struct request, link));
 }
 
-/* --- endpoints that a single server has only to refuse
- * ----------------------------------------------------- */
+/* --- endpoints that a single server has only to refuse ---------------------------------------- */
 
 void needs_cluster(struct request *r)
 {

@@ -9,8 +9,12 @@
  *         … if (!s) return api_fail(r, JSStreamNotFoundErr, NULL);
  *         r->arg = s;  err = store_stream_delete(s->store, on_deleted, r);  …
  *     }
- *     static void on_deleted(void *arg, int err) { struct json_out *j = api_ok(r); json_bool(j,
- * "success", true); api_send(r); }
+ *     static void on_deleted(void *arg, int err)
+ *     {
+ *         struct json_out *j = api_ok(r);
+ *         json_bool(j, "success", true);
+ *         api_send(r);
+ *     }
  *
  * api_send() and api_fail() end the request: r is gone afterwards. A request holds its account, so
  * a done function may always use it; after jsapi_close() the answer goes nowhere.
@@ -18,8 +22,9 @@
  * Order. Verbs marked CHANGES run one at a time per stream, in order of arrival; those marked
  * SHARES may run together with other SHARES of the stream, but not with a CHANGES. A request for a
  * stream that is being created or deleted waits for the end of that, whatever its verb. While a
- * request is under way r->stream (found by tok[0]) stays valid. SPDX-License-Identifier: Apache-2.0
- */
+ * request is under way r->stream (found by tok[0]) stays valid.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_API_H
 #define JSAPI_API_H
 

@@ -1,11 +1,13 @@
 /* jsapi/capture.c -- see capture.h
  *
- *     capture_hear()   transform, publish_check(), interest, account limits ──► store_append(…,
- * on_receipt, ticket) on_receipt()     republish, then the ack or the error; the ticket goes back
- * to the pool
+ *     capture_hear()   transform, publish_check(), interest, account limits
+ *                      ──► store_append(…, on_receipt, ticket)
+ *     on_receipt()     republish, then the ack or the error; the ticket goes back to the pool
  *
  * A ticket holds its stream, so a receipt finds it even after the stream was deleted or jsapi was
- * closed. SPDX-License-Identifier: Apache-2.0 */
+ * closed.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/capture.h"
 
 #include "base/clock.h"
@@ -85,9 +87,7 @@ void capture_pool_release(struct jsapi *js)
     js->pool = NULL;
 }
 
-/* --- answers
- * -------------------------------------------------------------------------------------------------
- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 /* Decimal digits of v, at the end of room[20]. */
 static struct slice digits(uint64_t v, char room[20])
@@ -144,9 +144,7 @@ static void say_error(struct js_stream *s, struct slice reply, const struct js_e
     buf_release(&body);
 }
 
-/* --- republish
- * -------------------------------------------------------------------------------------------------
- */
+/* --- republish -------------------------------------------------------------------------------- */
 
 void js_hdr_join(struct buf *out, struct slice hdr, struct slice lines)
 {
@@ -193,8 +191,7 @@ static void republish(struct js_stream *s, uint64_t seq)
         (void)!store_get(s->store, seq, republish_one, s);
 }
 
-/* --- the store's answer
- * ------------------------------------------------------------------------------------------ */
+/* --- the store's answer ----------------------------------------------------------------------- */
 
 static void on_receipt(void *arg, const struct store_receipt *r)
 {
@@ -219,9 +216,7 @@ static void on_receipt(void *arg, const struct store_receipt *r)
     ticket_free(t);
 }
 
-/* --- arrival
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- arrival ---------------------------------------------------------------------------------- */
 
 static bool over_account(const struct js_stream *s)
 {
@@ -333,9 +328,7 @@ int js_stream_store(struct js_stream *s, const struct record_in *rec, store_appe
     return err;
 }
 
-/* --- subscriptions
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- subscriptions ---------------------------------------------------------------------------- */
 
 static struct jsapi_sub *listen(struct js_stream *s, struct slice subject)
 {

@@ -6,7 +6,9 @@
  * waits in a ticket from a pool.
  *
  * Loop thread only. Refusals found inside the hear function are posted, acks leave from the store's
- * done function. SPDX-License-Identifier: Apache-2.0 */
+ * done function.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_CAPTURE_H
 #define JSAPI_CAPTURE_H
 

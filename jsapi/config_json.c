@@ -2,7 +2,9 @@
  *
  * One switch reads a member, one says whether it is empty, one prints it; every kind has its line
  * in each. Complaints are worded as Go's decoder words them, since they end up inside "invalid
- * JSON: …". SPDX-License-Identifier: Apache-2.0 */
+ * JSON: …".
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/config_json.h"
 
 #include <strings.h>
@@ -73,8 +75,7 @@ static int out_of_range(const struct reading *r, json_int_t v)
     return E_SYNTAX;
 }
 
-/* --- reading
- * ----------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static int keep(const struct reading *r, const json_t *v, struct slice *out)
 {
@@ -309,8 +310,7 @@ int cfg_read(const struct cfg_table *t, json_t *obj, void *to, struct arena *mem
     return 0;
 }
 
-/* --- writing
- * ----------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static bool is_empty(const struct cfg_row *row, const void *at)
 {
@@ -445,8 +445,7 @@ void cfg_write_obj(const struct cfg_table *t, const void *from, struct json_out 
     json_end(out);
 }
 
-/* --- comparing
- * --------------------------------------------------------------------------------------- */
+/* --- comparing -------------------------------------------------------------------------------- */
 
 static bool own_key(struct slice key)
 {
@@ -506,8 +505,7 @@ bool cfg_equal(const struct cfg_table *t, const void *a, const void *b)
     return same;
 }
 
-/* --- metadata
- * ---------------------------------------------------------------------------------------- */
+/* --- metadata --------------------------------------------------------------------------------- */
 
 #define META_VER   SLICE("_nats.ver")
 #define META_LEVEL SLICE("_nats.level")

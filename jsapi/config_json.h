@@ -1,5 +1,4 @@
-/* jsapi/config_json.h -- a config is a C struct and a table; JSON goes both ways through the same
- * table
+/* jsapi/config_json.h -- a config is a struct and a table; JSON goes both ways through the table
  *
  * One row per member, in the order nats-server prints them: name, kind, place in the struct, flags.
  * cfg_read() fills the struct from a parsed object, cfg_write() prints it, cfg_equal() compares
@@ -9,12 +8,13 @@
  *     static const struct cfg_row rows[] = {
  *         {"name", CFG_STR, offsetof(struct thing, name), CFG_ALWAYS},
  *         {"max_age", CFG_NS, offsetof(struct thing, max_age), CFG_ALWAYS},
- *         {"discard", CFG_ENUM, offsetof(struct thing, discard), CFG_ALWAYS, .names =
- * discard_names}, CFG_END}; static const struct cfg_table thing_table = {"Thing", rows,
- * sizeof(struct thing)};
+ *         {"discard", CFG_ENUM, offsetof(struct thing, discard), CFG_ALWAYS, .names = words},
+ *         CFG_END};
+ *     static const struct cfg_table thing_table = {"Thing", rows, sizeof(struct thing)};
  *
  * Memory: every string, list and sub-object that cfg_read() makes lives in the arena it is given; a
  * struct whose arena is dropped is gone as a whole. Loop thread only, no other state.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_CONFIG_JSON_H
 #define JSAPI_CONFIG_JSON_H
@@ -104,8 +104,7 @@ void cfg_write_obj(const struct cfg_table *t, const void *from, struct json_out 
 /* Do both print alike, metadata keys that start with "_nats." left aside? */
 bool cfg_equal(const struct cfg_table *t, const void *a, const void *b);
 
-/* --- metadata, the same for streams and consumers (reference/jetstream-api.md 4.6)
- * -------------------------- */
+/* --- metadata, the same for streams and consumers (reference/jetstream-api.md 4.6) ------------ */
 
 /* Drops _nats.ver and _nats.level and sets _nats.req.level to level. */
 void cfg_meta_static(struct cfg_map *m, unsigned level, struct arena *mem);

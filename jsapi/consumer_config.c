@@ -2,6 +2,7 @@
  *
  * The rules stand in the order in which nats-server looks at them, because the first broken one
  * gives the answer. Each function checks one chapter and returns false with the error filled.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/consumer_config.h"
 

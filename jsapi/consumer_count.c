@@ -12,6 +12,7 @@
  *
  * last_per_subject: the newest number of each subject at creation is a list of its own (`latest`),
  * delivered first; what is stored after latest_up_to counts as above.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/consumer.h"
 

@@ -9,6 +9,7 @@
  * each gets a name of its own; on a work queue or interest stream it becomes a durable that
  * acknowledges by flow control, and every further create of the same name resets it to its ack
  * floor (reference/delta-2.15.md 2.4).
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 #include "jsapi/consumer_change.h"

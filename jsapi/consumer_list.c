@@ -3,6 +3,7 @@
  *
  * Direct consumers, the hidden hands of mirrors and sources, are left out, and so are those that
  * are still being made.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 #include "jsapi/consumer.h"

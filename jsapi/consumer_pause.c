@@ -2,6 +2,7 @@
  *
  * A time that is past, zero or absent resumes. The pause is part of the config, so it survives a
  * restart.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 #include "jsapi/consumer.h"

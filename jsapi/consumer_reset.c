@@ -4,6 +4,7 @@
  * CREATE, wakes a consumer that waits to be asked anew after a restart. A reset of a consumer that
  * does not exist is not answered at all, and one without reply subject does nothing, as with
  * nats-server.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 #include "jsapi/consumer_change.h"

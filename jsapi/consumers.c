@@ -5,6 +5,7 @@
  * once a commit. A removed message matters to those that hold something pending (`holders`) and to
  * filtered ones that have it still ahead of them. A consumer with nobody to deliver to is in no
  * list and costs nothing.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/consumers.h"
 

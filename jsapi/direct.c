@@ -3,13 +3,14 @@
  * One struct reader per request:
  *
  *     BEGIN ──► ONE        one message: query_one() answers
- *        ├────► COUNTING ──► BATCH    how many there are, then message by message, then 204 EOB
- *        └────► LISTING ───► MULTI    the newest of each subject, then message by message, then 204
- * EOB
+ *        ├────► COUNTING ──► BATCH    how many there are, message by message, then 204 EOB
+ *        └────► LISTING ───► MULTI    the newest of each subject, message by message, then 204 EOB
  *
  * What always holds: a reader is in js->readers from BEGIN to its end and holds its stream;
  * `waiting` is the store's job while COUNTING or LISTING; only reader_end() frees it, and never
- * while its own job step runs. SPDX-License-Identifier: Apache-2.0 */
+ * while its own job step runs.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/direct.h"
 
 #include "base/clock.h"
@@ -155,9 +156,7 @@ static enum job_result finished(struct reader *r)
     return JOB_DONE;
 }
 
-/* --- one
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- one -------------------------------------------------------------------------------------- */
 
 static void on_one(void *arg, const struct record_out *m)
 {
@@ -171,9 +170,7 @@ static void on_one(void *arg, const struct record_out *m)
     reader_free(r);
 }
 
-/* --- batch
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- batch ------------------------------------------------------------------------------------ */
 
 static int on_batch_message(void *arg, const struct record_out *m)
 {
@@ -235,8 +232,7 @@ static void begin_batch(struct reader *r)
         refuse(r, "404 Message Not Found");
 }
 
-/* --- the newest of several subjects
- * -------------------------------------------------------------------------------- */
+/* --- the newest of several subjects ----------------------------------------------------------- */
 
 static int on_multi_message(void *arg, const struct record_out *m)
 {
@@ -313,9 +309,7 @@ static void begin_multi(struct reader *r)
         refuse(r, "404 No Results");
 }
 
-/* --- the request
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the request ------------------------------------------------------------------------------ */
 
 static bool contradicts(const struct msg_query *q)
 {
@@ -403,9 +397,7 @@ static bool direct_hear(void *arg, struct msg_view *m, void *from)
     return true;
 }
 
-/* --- subscriptions
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- subscriptions ---------------------------------------------------------------------------- */
 
 void direct_start(struct js_stream *s)
 {

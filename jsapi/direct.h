@@ -5,6 +5,7 @@
  * while the asker has enough waiting.
  *
  * Loop thread only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_DIRECT_H
 #define JSAPI_DIRECT_H

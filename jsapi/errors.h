@@ -1,10 +1,10 @@
 /* jsapi/errors.h -- the errors of the JetStream API: number, status, text
  *
  * errors.def has one line per error, named as in nats-server's errors.json. A text may hold places
- * in braces
- * ("{err}"); js_fail() fills them. struct js_error is how an error travels from where it is found
- * to the answer: validation fills one, api_fail() and capture print it. SPDX-License-Identifier:
- * Apache-2.0 */
+ * in braces ("{err}"); js_fail() fills them. struct js_error is how an error travels from where it
+ * is found to the answer: validation fills one, api_fail() and capture print it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_ERRORS_H
 #define JSAPI_ERRORS_H
 

@@ -3,6 +3,7 @@
  * A node is a prefix of tokens. It holds the items whose pattern ends here, those whose pattern
  * goes on with '>', a child for '*', and a table of children by literal token. Nodes without
  * anything in them are taken away.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/filter_index.h"
 

@@ -8,6 +8,7 @@
  *
  * Closing says nothing any more: subscriptions go first, then waiting pulls get their 409, and what
  * still waits for the store is freed when the store calls back (account.h).
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/jsapi.h"
 
@@ -25,9 +26,7 @@
 
 #define ADVISORY_TYPE "io.nats.jetstream.advisory.v1."
 
-/* --- lives
- * -------------------------------------------------------------------------------------------------
- */
+/* --- lives ------------------------------------------------------------------------------------ */
 
 static void js_unref(struct jsapi *js)
 {
@@ -55,9 +54,7 @@ void jsapi_drop(struct jsapi_account *a)
     js_unref(js);
 }
 
-/* --- speaking
- * ------------------------------------------------------------------------------------------------
- */
+/* --- speaking --------------------------------------------------------------------------------- */
 
 struct js_parcel { /* what js_post() will say */
     struct list link;
@@ -186,8 +183,7 @@ void js_advise_end(struct js_advisory *ad)
     buf_release(&ad->body);
 }
 
-/* --- open and close
- * -------------------------------------------------------------------------------------------- */
+/* --- open and close --------------------------------------------------------------------------- */
 
 int jsapi_open(const struct jsapi_host *host, struct jsapi **out)
 {
@@ -279,8 +275,7 @@ void jsapi_account_close(struct jsapi_account *a)
     jsapi_drop(a);
 }
 
-/* --- news from outside
- * --------------------------------------------------------------------------------------------- */
+/* --- news from outside ------------------------------------------------------------------------ */
 
 #define EACH_STREAM(js, a, i)                                                                      \
     LIST_EACH(it_, &(js)->accounts)                                                                \

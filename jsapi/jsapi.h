@@ -4,11 +4,13 @@
  * hears through functions it registers (host->subscribe) and speaks through host->publish; it keeps
  * its facts in storage/storage.h. It has never heard of a socket or of a link.
  *
- *     jsapi_open() → jsapi_account_open() for each account with JetStream → (recovery: streams,
- * consumers) … requests arrive on $JS.API.>, publishes on stream subjects, acks on $JS.ACK.> …
+ *     jsapi_open()
+ *     jsapi_account_open()   for each account with JetStream; its streams and consumers come back
+ *     …                      requests on $JS.API.>, publishes on stream subjects, acks on $JS.ACK.>
  *     jsapi_close()
  *
  * Loop thread only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_JSAPI_H
 #define JSAPI_JSAPI_H

@@ -11,8 +11,7 @@
 #include "jsapi/direct.h"
 #include "jsapi/replicate.h"
 
-/* --- the table
- * -------------------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 /* The place of name, or where it belongs. */
 static size_t place(const struct jsapi_account *a, struct slice name, bool *found)
@@ -63,9 +62,7 @@ bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_confi
     return false;
 }
 
-/* --- counting
- * -----------------------------------------------------------------------------------------------
- */
+/* --- counting --------------------------------------------------------------------------------- */
 
 void js_stream_hold(struct js_stream *s)
 {
@@ -88,8 +85,7 @@ void js_stream_drop(struct js_stream *s)
     jsapi_drop(a);
 }
 
-/* --- from CREATING to LIVE
- * ------------------------------------------------------------------------------------- */
+/* --- from CREATING to LIVE -------------------------------------------------------------------- */
 
 static void enter(struct js_stream *s, enum js_stream_state to)
 {
@@ -198,9 +194,7 @@ void js_stream_start(struct js_stream *s, bool recovered)
     s->rep = replicator_new(s);
 }
 
-/* --- another config
- * ------------------------------------------------------------------------------------------------
- */
+/* --- another config --------------------------------------------------------------------------- */
 
 void js_stream_apply(struct js_stream *s, struct stream_config *cfg)
 {
@@ -223,9 +217,7 @@ void js_stream_reopened(struct js_stream *s)
         replicator_reopened(s->rep);
 }
 
-/* --- the end
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void silence(struct js_stream *s, enum consumers_end why)
 {

@@ -5,8 +5,9 @@
  *       CREATING              gets, consumers         any more, DELETING     freed at the last drop
  *
  * js_stream_recover() is new for one that is on disk. js_stream_apply() gives a live stream another
- * config. At shutdown js_stream_close() stops without DELETING anything. SPDX-License-Identifier:
- * Apache-2.0 */
+ * config. At shutdown js_stream_close() stops without DELETING anything.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_LIFE_H
 #define JSAPI_LIFE_H
 

@@ -4,6 +4,7 @@
  * operation before, and, where a time belongs to it, the milliseconds of the monotonic clock
  * relative to the time before. The log is dropped when it grows beyond about what a snapshot would
  * take.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_PENDING_LOG_H
 #define JSAPI_PENDING_LOG_H

@@ -1,6 +1,7 @@
 /* jsapi/publish.h -- what the headers of a publish ask for (reference/jetstream-api.md 5.2 and 5.3)
  *
  * Pure: header block in, wishes of a store record out, or the error that refuses the message.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_PUBLISH_H
 #define JSAPI_PUBLISH_H

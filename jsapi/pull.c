@@ -3,6 +3,7 @@
  * MSG.NEXT is a hot word: it does not pass through the JSON API. An empty body or a number costs no
  * parser; a JSON body is read leniently. Everything a request is told besides messages is a status
  * line in a header block; statuses are posted, because most are born inside a hear function.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/pull.h"
 

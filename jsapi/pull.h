@@ -3,6 +3,7 @@
  * A request waits in its consumer's queue until its batch is delivered, its bytes or its time are
  * used up, or nobody listens to its reply any more. Requests are served in turn: one that wants
  * more goes to the tail after each message.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_PULL_H
 #define JSAPI_PULL_H

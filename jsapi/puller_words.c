@@ -1,6 +1,7 @@
 /* jsapi/puller_words.c -- the words between a puller and its origin; see puller.h
  *
  * Pure: text in, text out. Facts: reference/leafnode-protocol.md 7.2 - 7.5, delta-2.15.md 2.1, 2.2.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/digest.h"

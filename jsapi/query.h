@@ -1,7 +1,9 @@
 /* jsapi/query.h -- which message is meant: the body of STREAM.MSG.GET and of direct gets
  *
  * query_one() finds the one message; a search that has to look far becomes a job. The answer comes
- * exactly once, at once or later. SPDX-License-Identifier: Apache-2.0 */
+ * exactly once, at once or later.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_QUERY_H
 #define JSAPI_QUERY_H
 

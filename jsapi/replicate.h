@@ -7,6 +7,7 @@
  * purge.
  *
  * Loop thread only. Nothing here publishes from inside a hear function.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_REPLICATE_H
 #define JSAPI_REPLICATE_H

@@ -5,6 +5,7 @@
  * depend on changes (a consumer goes, filters change, limits become interest) a job sweeps the
  * stream: portions of records, each asked of all consumers. A sweep notes the durable number at its
  * start; newer messages are not its business.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/retention.h"
 

@@ -3,6 +3,7 @@
  * Work queue: acked by its consumer, a message leaves. Interest: it leaves when every consumer that
  * wants it has settled it. What leaves is gathered and handed to the store at the end of the turn,
  * together with the progress of the cursors, in one commit.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_RETENTION_H
 #define JSAPI_RETENTION_H

@@ -15,7 +15,9 @@
  * What always holds: a stream is in its account's table from CREATING to the end of DELETING;
  * `store` is NULL once store_stream_delete() was called; at most one exclusive change, or any
  * number of shared ones, is under way. A js_stream is counted: done functions of the store that got
- * it as their argument hold it. SPDX-License-Identifier: Apache-2.0 */
+ * it as their argument hold it.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_STREAM_H
 #define JSAPI_STREAM_H
 

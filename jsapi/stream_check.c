@@ -2,7 +2,9 @@
  *
  * reference/jetstream-api.md 4.3 and 4.4. Each step is one function that fills in what was left
  * open or says what is wrong; the first complaint wins. Features this server doesn't have yet are
- * refused by name, never taken silently. SPDX-License-Identifier: Apache-2.0 */
+ * refused by name, never taken silently.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/subject.h"
@@ -151,8 +153,7 @@ static bool check_features(struct stream_config *c, struct js_error *e)
     return true;
 }
 
-/* --- mirror and sources
- * ------------------------------------------------------------------------------ */
+/* --- mirror and sources ----------------------------------------------------------------------- */
 
 static const struct stream_config *other(const struct stream_bounds *b, struct slice name)
 {
@@ -387,8 +388,7 @@ static bool check_cycle(const struct stream_config *c, const struct stream_bound
     return ok || bad(e, "detected cycle");
 }
 
-/* --- subjects, transform, republish
- * -------------------------------------------------------------------- */
+/* --- subjects, transform, republish ----------------------------------------------------------- */
 
 static bool check_subject(const struct stream_config *c, size_t at, struct js_error *e)
 {
@@ -519,8 +519,7 @@ bool stream_config_check(struct stream_config *c, const struct stream_bounds *b,
     return ok;
 }
 
-/* --- from one config to the next
- * ----------------------------------------------------------------------- */
+/* --- from one config to the next -------------------------------------------------------------- */
 
 static bool same_mirror(const struct stream_config *a, const struct stream_config *b)
 {

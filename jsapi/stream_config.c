@@ -2,6 +2,7 @@
  *
  * The tables come first, in the order nats-server prints the members. The rules stand in
  * stream_check.c; here is what a config is: read, written, compared, copied.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/stream_config.h"
 
@@ -136,8 +137,7 @@ static const struct cfg_row config_rows[] = {
 const struct cfg_table stream_config_table = {"StreamConfigRequest.StreamConfig", config_rows,
                                               sizeof(struct stream_config)};
 
-/* --- life
- * ------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void stream_config_init(struct stream_config *c)
 {

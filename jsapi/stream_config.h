@@ -4,10 +4,12 @@
  * (reference/jetstream-api.md, section 4); everything it points to lives in its own arena. The road
  * of a new one:
  *
- *     stream_config_read()      JSON → struct
- *     stream_config_check()     defaults, then every rule that looks at this one config (and at the
- * account's limits) stream_config_may_update() the rules between the old one and the new one
- *     stream_config_write()     struct → JSON, for replies and for the store
+ *     stream_config_read()         JSON → struct
+ *     stream_config_check()        defaults, then every rule that looks at this one config (and at
+ *                                  the account's limits)
+ *     stream_config_may_update()   the rules between the old one and the new one
+ *     stream_config_write()        struct → JSON, for replies and for the store
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_STREAM_CONFIG_H
 #define JSAPI_STREAM_CONFIG_H

@@ -2,14 +2,14 @@
  *
  * The order of the checks is the reference's (jetstream-api.md 2.4 and 2.5), because it decides
  * which error a client sees. The answer leaves when the store has the definition on disk.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "jsapi/api.h"
 #include "jsapi/consumers.h"
 #include "jsapi/life.h"
 
-/* --- limits of the account
- * ------------------------------------------------------------------------------------ */
+/* --- limits of the account -------------------------------------------------------------------- */
 
 /* What the account's streams of this storage reserved, without `except`. */
 static int64_t reserved(const struct jsapi_account *a, bool memory, const struct js_stream *except)
@@ -59,9 +59,7 @@ static bool limits_allow(const struct jsapi_account *a, const struct stream_conf
     return bytes_fit(a, c, except, e);
 }
 
-/* --- reading
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 /* Decodes and validates; false: the request was answered. */
 static bool read_config(struct request *r, struct stream_config *c)
@@ -116,9 +114,7 @@ static void advise(struct js_stream *s, const char *event, const char *action)
     js_advise_end(&ad);
 }
 
-/* --- create
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- create ----------------------------------------------------------------------------------- */
 
 static void answer_created(struct request *r, struct js_stream *s)
 {
@@ -245,9 +241,7 @@ void stream_create(struct request *r)
     }
 }
 
-/* --- update
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- update ----------------------------------------------------------------------------------- */
 
 /* The new limits are enforced: what is asked from now on sees them. */
 static void on_settled(void *arg, int err, uint64_t purged)

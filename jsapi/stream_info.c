@@ -2,6 +2,7 @@
  *
  * The state is what the last commit left, from memory. Subjects and deleted details are looked up
  * by jobs of the store, one after the other; the rest of the answer is made when both are there.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "jsapi/api.h"
@@ -89,8 +90,7 @@ void js_stream_write_info(struct js_stream *s, struct json_out *j, unsigned what
     json_time(j, "ts", clock_wall());
 }
 
-/* --- the request
- * --------------------------------------------------------------------------------------------- */
+/* --- the request ------------------------------------------------------------------------------ */
 
 static void next(struct request *r);
 

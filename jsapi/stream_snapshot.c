@@ -1,5 +1,7 @@
 /* jsapi/stream_snapshot.c -- STREAM.SNAPSHOT and STREAM.RESTORE: refused by name until they are
- * here SPDX-License-Identifier: Apache-2.0 */
+ * here
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 
 void stream_snapshot(struct request *r)

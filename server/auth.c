@@ -12,8 +12,8 @@
  *
  *     auth_check() ──► memory of right passwords? yes: in
  *                      the same pair is being computed? join it
- *                      else a new errand ──► helper: bcrypt_matches(copies) ──► settle(): remember,
- * answer everyone
+ *                      else a new errand ──► helper: bcrypt_matches(copies)
+ *                                        ──► settle(): remember, answer everyone
  *
  * What is remembered is SHA-256 over a secret of this table, the stored hash and the password, so
  * nothing in memory helps to find a password, and a reload (a new table) forgets everything.

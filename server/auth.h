@@ -6,14 +6,15 @@
  *     auth_check(auth, &hello, done, arg, &user, &later)
  *         AUTH_YES    come in, as *user (NULL: the single user or token of the server)
  *         AUTH_NO     -ERR 'Authorization Violation'
- *         AUTH_LATER  bcrypt: the helper thread computes; done(arg, yes, user) comes once, unless
- * auth_cancel()
+ *         AUTH_LATER  bcrypt: the helper thread computes; done(arg, yes, user) comes once,
+ *                     unless auth_cancel()
  *
  * A password that was right is remembered as a keyed hash until the next reload, so a reconnecting
  * fleet costs no bcrypt. Users are counted: a connection keeps its own across a reload, until
  * auth_again() says who it is now.
  *
  * Loop thread only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_AUTH_H
 #define SERVER_AUTH_H

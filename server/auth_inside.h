@@ -1,5 +1,4 @@
 /* server/auth_inside.h -- what auth.c and perms.c share: a user and its compiled permissions
- *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_AUTH_INSIDE_H
 #define SERVER_AUTH_INSIDE_H

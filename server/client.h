@@ -4,6 +4,7 @@
  * CONNECT, bound to one account, then PUB, SUB and their family until it goes.
  *
  * Loop thread only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_CLIENT_H
 #define SERVER_CLIENT_H

@@ -17,9 +17,8 @@
 
 #define BY_REFERENCE 16384u     /* payloads from here on are referenced when a shared copy exists */
 #define STALL_AT     (4u << 20) /* bytes waiting for a receiver: its publishers rest */
-#define STALL_DELIVERY_AT                                                                          \
-    (1u << 20) /* the same for what the server itself says: consumers rest                         \
-                */
+/* the same for what the server itself says: consumers rest */
+#define STALL_DELIVERY_AT (1u << 20)
 
 static bool sid_eq(const void *item, const void *key)
 {

@@ -1,6 +1,7 @@
 /* server/conn_inside.h -- what conn.c (life, states) and conn_io.c (reading, writing) share
  *
  * For these two files only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_CONN_INSIDE_H
 #define SERVER_CONN_INSIDE_H

@@ -2,8 +2,8 @@
  *
  *     http_open(loop, "0.0.0.0", 8222, on_request, monitor, &h, &why);
  *     on_request(monitor, r):  http_path(r) is "/varz", http_arg(r, "subs") is "1" or NULL;
- *                              http_answer(r, 200, "application/json", body) exactly once, before
- * it returns
+ *                              http_answer(r, 200, "application/json", body) exactly once,
+ *                              before it returns
  *
  * Heads of up to 8 KiB, bodies of up to 64 KiB (ignored), 60 s of silence. Loop thread only.
  *

@@ -5,6 +5,7 @@
  * link's news.
  *
  * Loop thread only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_JSHOST_H
 #define SERVER_JSHOST_H

@@ -12,6 +12,7 @@
  * link is a slow consumer beyond it), the backlog has a mark at which the store is asked to rest.
  *
  * Pure: no socket, no clock.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LANES_H
 #define SERVER_LANES_H

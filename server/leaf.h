@@ -5,6 +5,7 @@
  * it: what can't leave is counted and bounded (lanes.h), and nobody's reads are paused for a link.
  *
  * Loop thread only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LEAF_H
 #define SERVER_LEAF_H

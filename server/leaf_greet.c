@@ -1,9 +1,9 @@
-/* server/leaf_greet.c -- how a link begins: the hub's INFO, TLS, our CONNECT, the INFO that takes
- * us in
+/* server/leaf_greet.c -- how a link begins: INFO, TLS, CONNECT, the INFO back
  *
- *     GREETING   INFO says who the hub is; is it a hub at all? Then TLS, if it asks for it, else
- * CONNECT SECURING   the handshake is through: CONNECT JOINING    the INFO with connect_info: who
- * we are there, and what may cross UP         later INFOs tell of other addresses
+ *     GREETING   INFO says who the hub is; is it a hub at all? Then TLS or CONNECT
+ *     SECURING   the handshake is through: CONNECT
+ *     JOINING    the INFO with connect_info: who we are there, and what may cross
+ *     UP         later INFOs tell of other addresses
  *
  * What may cross is known in whole before the first interest is told: the hub's permissions, our
  * own denies, and what two JetStream domains keep from each other (base/domain.h).

@@ -1,6 +1,7 @@
 /* server/leaf_hello.c -- INFO in, CONNECT out; see leaf_hello.h
  *
  * Seeds live on the stack for as long as a signature takes and are wiped after.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/leaf_hello.h"
 

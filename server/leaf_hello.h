@@ -1,7 +1,9 @@
 /* server/leaf_hello.h -- the words of the handshake: the hub's INFO, our CONNECT
  *
  * Pure, except that leaf_creds_read() opens a file (at every connect, so a rotated file is picked
- * up). reference/leafnode-protocol.md 2.2 - 2.4, 2.9. SPDX-License-Identifier: Apache-2.0 */
+ * up). reference/leafnode-protocol.md 2.2 - 2.4, 2.9.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LEAF_HELLO_H
 #define SERVER_LEAF_HELLO_H
 

@@ -7,6 +7,7 @@
  * while interest remains and an inbox is known before the request that names it.
  *
  * Pure: writes lines into a buffer.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LEAF_INTEREST_H
 #define SERVER_LEAF_INTEREST_H

@@ -1,10 +1,9 @@
 /* server/leaf_orphans.c -- requests of the hub that died with a link
  *
  * A hub that copies from one of our streams asks for a consumer and waits for the answer on an
- * inbox,
- * "$JSC.R.…". When that request goes into a dead link (the hub asks every 10 s while nothing comes,
- * and at once after its own restart, before we are back), it waits 30 s for the answer and 10 s
- * more before it asks again, link up or not.
+ * inbox, "$JSC.R.…". When that request goes into a dead link (the hub asks every 10 s while nothing
+ * comes, and at once after its own restart, before we are back), it waits 30 s for the answer and
+ * 10 s more before it asks again, link up or not.
  *
  * Such an inbox is among the first interest the hub tells us. If a second later it is still there
  * and no request with it has come, nobody will ever answer: we do, with the error that means "try
@@ -12,8 +11,8 @@
  * nothing to read from, as it does for a new link. It asks anew within 0.2 s, but not within 2 s of
  * its last request.
  *
- *     UP ── 1 s ──► look: none? done.  Else answer each, INFO ── 0.2 s ──► INFO ── 0.4 s ──► INFO
- * ── …
+ *     UP ── 1 s ──► look: none? done.
+ *                   Else answer each, INFO ── 0.2 s ──► INFO ── 0.4 s ──► INFO ── …
  *
  * What always holds
  *   (1) An inbox whose request came over this link is never answered here.

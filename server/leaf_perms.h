@@ -4,7 +4,9 @@
  * "export", our deny_exports, JetStream's denies), `in` is what we take in (the hub's "import", our
  * deny_imports, the denies). reference/leafnode-protocol.md, section 5.
  *
- * Pure. SPDX-License-Identifier: Apache-2.0 */
+ * Pure.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LEAF_PERMS_H
 #define SERVER_LEAF_PERMS_H
 

@@ -88,9 +88,8 @@ void leaf_refuse(struct leaf *l, const char *text, int64_t delay_ns);
 void leaf_watch_progress(struct leaf *l);
 /* The link can't keep up: says so, counts it, fails. */
 void leaf_slow(struct leaf *l, const char *which);
-#define LEAF_LONG_DELAY                                                                            \
-    (30 * NS_PER_S) /* a loop, the same cluster name, a permission violation of a hub that dials   \
-                     */
+/* after a loop, the same cluster name, a permission violation of a hub that dials */
+#define LEAF_LONG_DELAY (30 * NS_PER_S)
 
 /* leaf_greet.c */
 /* An INFO, in any state. False: the link is over. */

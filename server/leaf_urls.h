@@ -7,6 +7,7 @@
  * configured URL that has some.
  *
  * Pure: no DNS, no socket.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LEAF_URLS_H
 #define SERVER_LEAF_URLS_H

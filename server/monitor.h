@@ -7,6 +7,7 @@
  * Our own figures stand under the key "frond" of /varz: turns of the loop, commits, links.
  *
  * Loop thread only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_MONITOR_H
 #define SERVER_MONITOR_H

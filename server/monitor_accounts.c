@@ -1,6 +1,7 @@
 /* server/monitor_accounts.c -- links, subscriptions and accounts: /leafz /subsz /accountz /accstatz
  *
  * A leaf-only server has neither routes nor gateways; /routez and /gatewayz say so.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/subject.h"

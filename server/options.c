@@ -1,7 +1,7 @@
 /* server/options.c -- loading, checking and comparing options
  *
- *     defaults  →  the file, by the tables  →  flags on top  →  what follows from other options  →
- * checks across them
+ *     defaults → the file, by the tables → flags on top → what follows from other options
+ *              → checks across them
  *
  * What -t looks at ends with the tables; the checks across options belong to a start or a reload. A
  * reload loads a second struct options and compares: every row of the table says what a change of

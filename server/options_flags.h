@@ -1,5 +1,4 @@
 /* server/options_flags.h -- the command line, as read
- *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_OPTIONS_FLAGS_H
 #define SERVER_OPTIONS_FLAGS_H

@@ -1,5 +1,7 @@
 /* server/process.h -- what the world sees of the process: signals, pid file, ports file, first
- * lines SPDX-License-Identifier: Apache-2.0 */
+ * lines
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_PROCESS_H
 #define SERVER_PROCESS_H
 

@@ -4,6 +4,7 @@
  * each part is changed by its owner only.
  *
  * Loop thread only.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H

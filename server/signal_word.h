@@ -1,5 +1,7 @@
 /* server/signal_word.h -- "--signal reload=/run/nats.pid": tell a running server something, and
- * exit SPDX-License-Identifier: Apache-2.0 */
+ * exit
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_SIGNAL_WORD_H
 #define SERVER_SIGNAL_WORD_H
 

@@ -7,20 +7,25 @@
  * Record (24 bytes, then the bytes)
  *     u32 len | u32 crc32c | u32 hdr_len | u64 ts_ns | u16 subj_len | u16 flags
  *     [RECF_ID: u32 id_at | u16 id_len | u16 0]  subject | headers | payload  [RECF_ID_TAIL: id]
+ *
  * len is everything. The checksum covers stream id, sequence, len and all that follows it: a sound
  * record under the wrong number is a damaged record.
  *
  * Block: header 40 bytes | records | … | directory, which grows down from the end of the value
- *     u8 version | u8 flags | u16 0 | u32 n | u32 used | u32 crc32c | u64 last_seq | i64 min_ts |
- * i64 max_ts dense:  u32 offset[i] at end - 4 (i + 1), number = first_seq + i, 0 = absent SPARSE:
- * {u32 seq - first_seq, u32 offset}[i] at end - 8 (i + 1), ascending `used` is the end of the
- * records. The checksum covers sid, first_seq, header and directory.
+ *     u8 version | u8 flags | u16 0 | u32 n | u32 used | u32 crc32c | u64 last_seq
+ *     | i64 min_ts | i64 max_ts
+ *     dense:   u32 offset[i] at end - 4 (i + 1), number = first_seq + i, 0 = absent
+ *     SPARSE:  {u32 seq - first_seq, u32 offset}[i] at end - 8 (i + 1), ascending
  *
- * Journal value: u32 crc32c | u8 version | u8 0 | u16 0 | ops; op: u8 type | u8 0 | u16 0 | u32
- * length | body 'A' append   sid, u64 first_seq, u32 count, records 'D' delete   sid, {u64 seq, u16
- * len, subject}… 'H' hole     sid, u64 first, u64 last       numbers that were skipped 'S' state
- * sid, struct state              what the stream is after this batch 'C' cursor   sid, u32 cursor
- * id, delta
+ * `used` is the end of the records. The checksum covers sid, first_seq, header and directory.
+ *
+ * Journal value: u32 crc32c | u8 version | u8 0 | u16 0 | ops
+ * Each op: u8 type | u8 0 | u16 0 | u32 length | body
+ *     'A' append   sid, u64 first_seq, u32 count, records
+ *     'D' delete   sid, {u64 seq, u16 len, subject}…
+ *     'H' hole     sid, u64 first, u64 last             numbers that were skipped
+ *     'S' state    sid, struct state                    what the stream is after this batch
+ *     'C' cursor   sid, u32 cursor id, delta
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef STORAGE_CODEC_H

@@ -4,8 +4,8 @@
  * stand in the journal and pin it. When the journal wants to forget them the row is written anew
  * with a fresh snapshot.
  *
- *     row   str name | str config | i64 created | u64 batch | str snapshot | str deltas {u32
- * length, bytes}…
+ *     row   str name | str config | i64 created | u64 batch | str snapshot
+ *           | str deltas {u32 length, bytes}…
  *
  * The row has everything up to its batch; deltas of later batches come from the journal. A cursor
  * nobody has attached to keeps its deltas in memory and in its row until somebody does.

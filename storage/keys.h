@@ -3,14 +3,18 @@
  * All integers in keys are big-endian, so LMDB's byte order is our order. `sid` is a stream's
  * number, never used twice.
  *
- *     main (unnamed)  FF FF FF FF FF FF FF FF | u48 batch | u16 part     journal values, always
- * last in the tree b  blocks       sid | u64 first_seq             12 bytes, whole block or its
- * first part sid | u64 first_seq | u16 part  14 bytes, part 1 and later of a block with one large
- * record t  holes        sid | u64 page                  a page of 4,096 numbers s  subjects sid |
- * subject                   longer than 480 bytes: sid | first 464 bytes | 16 byte hash c  cursors
- * sid | u32 cursor id m  meta         u32 0                           format, uuid sid the stream's
- * specification sid | 'S'                       its state (may lag: the journal knows better) sid |
- * 'X'                       deleted: what is left of it is being reclaimed
+ *     tree            key                          value
+ *     main (unnamed)  FF×8 | u48 batch | u16 part  journal values, always last in the tree
+ *     b  blocks       sid | u64 first_seq          a whole block, or its first part
+ *                     sid | u64 first_seq | u16    later parts of a block with one large record
+ *     t  holes        sid | u64 page               a page of 4,096 numbers
+ *     s  subjects     sid | subject                longer than 480 bytes: sid | first 464 bytes
+ *                                                  | 16 byte hash
+ *     c  cursors      sid | u32 cursor id
+ *     m  meta         u32 0                        format, uuid
+ *                     sid                          the stream's specification
+ *                     sid | 'S'                    its state (may lag: the journal knows better)
+ *                     sid | 'X'                    deleted: what is left of it is being reclaimed
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef STORAGE_KEYS_H

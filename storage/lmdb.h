@@ -7,8 +7,9 @@
  *     int err = txn_commit(&t);              twenty steps, one look at the end
  *
  *     struct walk w;
- *     for (bool on = walk_seek(&w, view, DB_BLOCKS, from); on; on = walk_next(&w)) use(w.key,
- * w.value); walk_end(&w);
+ *     for (bool on = walk_seek(&w, view, DB_BLOCKS, from); on; on = walk_next(&w))
+ *         use(w.key, w.value);
+ *     walk_end(&w);
  *
  * Threads: one write transaction at a time, by the thread that began it (the writer). The one view
  * belongs to the loop thread. Slices into the file are good until the transaction ends or, in a

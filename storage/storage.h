@@ -1,15 +1,14 @@
-/* storage/storage.h -- the door: streams of records and the progress of their consumers, kept as
- * facts
+/* storage/storage.h -- the door: streams of records and how far their consumers are, as facts
  *
  * The loop decides, the writer commits, the loop tells. A stream gives its sequence numbers on the
- * loop
- * (`last`), one writer thread makes whole batches durable (`durable`), and only then `done`
+ * loop (`last`), one writer thread makes whole batches durable (`durable`), and only then `done`
  * functions are called and readers see the records. Nothing here knows a socket, JSON or
  * JetStream's subjects.
  *
- *     store_open()  …  store_append(st, s, &rec, done, arg)  ──► (a commit later) done(arg,
- * &receipt) store_read(s, from, filter, &budget, each, arg)          looks at durable records
- *                      store_close()
+ *     store_open()
+ *     store_append(s, &rec, done, arg)  ──► (a commit later) done(arg, &receipt)
+ *     store_read(s, from, filter, &budget, each, arg)         looks at durable records
+ *     store_close()
  *
  * Threads: every call and every callback on the loop thread. The writer is inside.
  * Errors: E_… of base/err.h. After a failed commit everybody who waits hears the error, in order,

@@ -2,9 +2,8 @@
  *
  * The only room that includes libcrypto for anything but TLS.
  *
- *     public key   | prefix | 32 bytes                  | CRC-16 |   35 bytes, base32: 56
- * characters seed         | 'S' and kind, 2 bytes | 32 bytes   | CRC-16 |   36 bytes, base32: 58
- * characters
+ *     public key   | prefix, 1 byte        | 32 bytes | CRC-16 |   35 bytes, base32: 56 characters
+ *     seed         | 'S' and kind, 2 bytes | 32 bytes | CRC-16 |   36 bytes, base32: 58 characters
  *
  * The prefix is chosen so that the first character of the base32 text is the kind: (letter - 'A')
  * << 3. In a seed those five bits are pushed behind the five bits of 'S'.

@@ -32,10 +32,10 @@ bool subject_subset(struct slice inner, struct slice outer);
 bool subject_overlap(struct slice a, struct slice b);
 
 /* --- subject transforms: src "orders.*.>" -> dest "site7.$1.>" ---------------------------------
- * The destination may use $1, {{wildcard(1)}}, {{partition(n,1,2)}}, {{split(1,-)}},
- * {{splitFromLeft(1,3)}},
+ * The destination may use $1 and, as nats-server 2.15 has them (reference/server-surface.md 4.11),
+ * {{wildcard(1)}}, {{partition(n,1,2)}}, {{split(1,-)}}, {{splitFromLeft(1,3)}},
  * {{splitFromRight(1,3)}}, {{sliceFromLeft(1,2)}}, {{sliceFromRight(1,2)}}, {{left(1,2)}},
- * {{right(1,2)}}, {{random(n)}} as nats-server 2.15 has them (reference/server-surface.md 4.11). */
+ * {{right(1,2)}}, {{random(n)}}. */
 struct transform;
 /* src empty means ">", dest empty means "as it is". On E_SYNTAX *why (if not NULL) is the text as
  * nats-server words it ("invalid mapping destination: unknown function in {{x(1)}}"), good until

@@ -1,8 +1,8 @@
 /* fake/conn.c -- server/conn.h and server/listener.h over memory; see conn.h
  *
  *     test: wire_say() → wire.to (packets with a due time) → conn.in → DATA
- *     conn_write() → conn.out → (end of turn, while there is room) → wire.from (packets) →
- * wire.heard
+ *     conn_write() → conn.out → (end of turn, while there is room) → wire.from (packets)
+ *                  → wire.heard
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "fake/conn.h"

@@ -34,8 +34,7 @@ static void disown(struct slice s)
     free((char *)s.p);
 }
 
-/* --- what the room says
- * -------------------------------------------------------------------------------------- */
+/* --- what the room says ----------------------------------------------------------------------- */
 
 static void record(struct jshost *h, void *account, const struct msg_view *m)
 {
@@ -238,8 +237,7 @@ void jshost_release(struct jshost *h)
     }
 }
 
-/* --- the world outside
- * ------------------------------------------------------------------------------------------ */
+/* --- the world outside ------------------------------------------------------------------------ */
 
 static void tell_watches(struct jshost *h)
 {

@@ -9,7 +9,9 @@
  *
  * What the room publishes is delivered to its own subscriptions, as the router would, and recorded
  * in order; jshost_take() hands it out. One account is as good as another: an account is any
- * pointer. SPDX-License-Identifier: Apache-2.0 */
+ * pointer.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef FAKE_JSHOST_H
 #define FAKE_JSHOST_H
 

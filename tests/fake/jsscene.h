@@ -10,6 +10,7 @@
  * Domain and limits may be set before: jsscene_init(), then jsscene_start().
  *
  * Include after cmocka.h: mistakes of the scene itself fail the test.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef FAKE_JSSCENE_H
 #define FAKE_JSSCENE_H

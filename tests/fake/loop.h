@@ -10,6 +10,7 @@
  *     fake_loop_release_mail(l);            … until now
  *
  * The helper's errands (loop_help) are run on the spot, in the next turn.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef FAKE_LOOP_H
 #define FAKE_LOOP_H

@@ -11,8 +11,9 @@
  *
  *     D began ended FD MARK...   written to a store's data.mdb; these marks were in it
  *     F began ended FD           fdatasync or fsync of it has returned
- *     M began ended FD           a write to it through an O_DSYNC descriptor (LMDB's meta page) has
- * returned S began began FD MARK...   about to be given to a socket
+ *     M began ended FD           a write to it through an O_DSYNC descriptor (LMDB's meta page)
+ *                                has returned
+ *     S began began FD MARK...   about to be given to a socket
  *
  * What always holds
  *   (1) D, F and M are written down after the call has returned, and only if it succeeded; S before

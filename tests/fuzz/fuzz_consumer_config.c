@@ -2,6 +2,7 @@
 /* tests/fuzz/fuzz_consumer_config.c -- the body of CONSUMER.CREATE: anything a client may send
  *
  * A config that passes the checks prints, reads back, and is equal to itself.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/consumer_config.h"
 

@@ -1,8 +1,9 @@
 /* fuzz_parser.c -- any bytes, as a client's and as a link's
  *
  * Each input is read twice: whole, and cut at a place the input itself chooses; both must give the
- * same operations, and every slice must lie inside the input. SPDX-License-Identifier: Apache-2.0
- */
+ * same operations, and every slice must lie inside the input.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "server/parser.h"
 

@@ -5,6 +5,7 @@
  * The input is a row of records, each a length byte and so many bytes of body; a record becomes a
  * snapshot or a delta. Whatever was taken over must hold what a pending set holds, and say the same
  * again when it is written and read back.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/pending.h"
 

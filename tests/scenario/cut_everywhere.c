@@ -9,7 +9,9 @@
  * than the whole play.
  *
  * What must hold in every round: every order reaches the hub, none comes again once the site
- * confirmed its ack, and in the end the stream is empty. SPDX-License-Identifier: Apache-2.0 */
+ * confirmed its ack, and in the end the stream is empty.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -113,8 +115,7 @@ static void wait_for_disk(void)
     fake_loop_run(site.srv.loop);
 }
 
-/* --- the hub's hand
- * ------------------------------------------------------------------------------- */
+/* --- the hub's hand --------------------------------------------------------------------------- */
 
 static void come_back(size_t life)
 {

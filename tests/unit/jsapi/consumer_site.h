@@ -2,6 +2,7 @@
  *
  * The whole room over a fake subject space, a clock we set, and the real store: memory streams
  * where nothing needs to last, a file store in a directory of its own where the process "restarts".
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TEST_CONSUMER_SITE_H
 #define TEST_CONSUMER_SITE_H

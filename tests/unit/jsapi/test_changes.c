@@ -1,5 +1,4 @@
 /* tests/unit/jsapi/test_changes.c -- consumers that are changed, held back, paced, and ended
- *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
 

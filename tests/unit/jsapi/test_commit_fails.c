@@ -2,7 +2,9 @@
  * acknowledged is there
  *
  * Needs a build with -DFAULTS=ON (scripts/build asan); without it there is nothing to fail and one
- * test that says so. SPDX-License-Identifier: Apache-2.0 */
+ * test that says so.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

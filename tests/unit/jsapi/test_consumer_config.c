@@ -3,6 +3,7 @@
  *
  * One line per broken rule: the config, the stream's retention, the code (and text) that must come
  * back.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>

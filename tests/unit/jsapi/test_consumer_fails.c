@@ -2,8 +2,9 @@
  *
  * Whatever commit fails: an ack that was answered counts (the message is gone and never comes
  * again), one that was not may have to be given again, no message is lost, and consumers are made,
- * changed and deleted with an answer each. Needs -DFAULTS=ON. SPDX-License-Identifier: Apache-2.0
- */
+ * changed and deleted with an answer each. Needs -DFAULTS=ON.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
 
 #include "base/fault.h"

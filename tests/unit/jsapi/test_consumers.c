@@ -1,5 +1,6 @@
 /* tests/unit/jsapi/test_consumers.c -- consumers, seen from a client: requests go in, messages come
  * out
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
 

@@ -2,8 +2,9 @@
  *
  * Each file holds requests and what the genuine nats-server answered
  * (tests/interop/frondtest/dialogue.py tells the format and plays the same files over sockets).
- * Every answer must be the same, byte for byte, moments masked. SPDX-License-Identifier: Apache-2.0
- */
+ * Every answer must be the same, byte for byte, moments masked.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,9 +34,7 @@ struct scene {
     int wrong;
 };
 
-/* --- masking
- * -------------------------------------------------------------------------------------------------
- */
+/* --- masking ---------------------------------------------------------------------------------- */
 
 /* Copies text; what stands between `from` and `end` (not included) becomes `to`, when it starts
  * with `first` (0: any). */
@@ -107,9 +106,7 @@ static char *one_line(struct slice hdr)
     return text;
 }
 
-/* --- playing
- * --------------------------------------------------------------------------------------------------
- */
+/* --- playing ---------------------------------------------------------------------------------- */
 
 static void complain(struct scene *s, const struct step *t, const char *wanted_head,
                      const char *wanted, const char *head, const char *heard)
@@ -178,9 +175,7 @@ static void play(struct scene *s, const struct step *t)
     jshost_forget(&s->js.host);
 }
 
-/* --- reading
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static void clear(struct step *t)
 {

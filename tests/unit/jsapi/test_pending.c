@@ -4,6 +4,7 @@
  * to both; after each step counts, floors, deadlines and the redelivery queue must agree, and at
  * random points the set is written (snapshot or delta) and read into a second set, which must then
  * agree as well.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>

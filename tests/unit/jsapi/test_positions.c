@@ -1,5 +1,6 @@
 /* tests/unit/jsapi/test_positions.c -- where a consumer starts, how much is left, what a copy
  * elsewhere and a restart do to it
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
 

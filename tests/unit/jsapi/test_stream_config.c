@@ -1,5 +1,7 @@
 /* test_stream_config.c -- configs through the field tables: there and back, misfits, comparing,
- * rules SPDX-License-Identifier: Apache-2.0 */
+ * rules
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -152,8 +154,7 @@ static void metadata_of_the_server_is_kept_apart(void **state)
     stream_config_release(&d);
 }
 
-/* --- rules that need another stream or a server's limits
- * ------------------------------------------------------ */
+/* --- rules that need another stream or a server's limits -------------------------------------- */
 
 static struct stream_config others[3];
 static size_t n_others;

@@ -284,8 +284,7 @@ static void deleting_ends_what_waits(void **state)
         jshost_send(&s.host, &s.account, API "DIRECT.GET.A", "_INBOX.get", NULL, "{\"seq\":1}"), 0);
 }
 
-/* --- with limits and a domain
- * ----------------------------------------------------------------------------------- */
+/* --- with limits and a domain ----------------------------------------------------------------- */
 
 static int setup_limited(void **state)
 {

@@ -1,8 +1,10 @@
 /* tests/unit/server/certs.h -- certificates for an hour, made on the spot
  *
- *     struct authority ca; authority_make(&ca, dir, "ca");             dir/ca.pem
- *     certificate_make(&ca, dir, "server", "DNS:localhost,IP:127.0.0.1");  dir/server.pem,
- * dir/server.key SPDX-License-Identifier: Apache-2.0 */
+ *     struct authority ca;
+ *     authority_make(&ca, dir, "ca");                                      → dir/ca.pem
+ *     certificate_make(&ca, dir, "server", "DNS:localhost,IP:127.0.0.1");  → dir/server.{pem,key}
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TESTS_CERTS_H
 #define TESTS_CERTS_H
 

@@ -2,6 +2,7 @@
  *
  * What flows is a pattern of a prime length, so that every byte's place can be checked with memcmp.
  * Included by one test program each, which may leave some of it unused.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef TESTS_ENDS_H
 #define TESTS_ENDS_H

@@ -1,5 +1,4 @@
 /* tests/unit/server/test_auth.c -- who may come in; bcrypt through the real helper thread
- *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,7 +4,9 @@
  * Pairs over loopback write, pause, yield, want, time out and close, in handlers and between turns,
  * as a seed says. Whatever happens: each end hears GONE once and nothing after it, what arrives is
  * a beginning of what was sent, and all of it when the sender closed with flush and nobody cut the
- * way. SPDX-License-Identifier: Apache-2.0 */
+ * way.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "server/tls.h"
 
 #include "server/listener.h"

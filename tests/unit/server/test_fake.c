@@ -1,6 +1,7 @@
 /* tests/unit/server/test_fake.c -- the wires of scenario tests keep the promises of conn.h
  *
  * link: fake
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "fake/conn.h"
 

@@ -1,5 +1,4 @@
 /* The life of a link; link: fake
- *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/server/leaf_scene.h"
 

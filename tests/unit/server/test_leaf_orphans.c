@@ -1,5 +1,4 @@
 /* Requests that died with a link: who is told, who is not; link: fake
- *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/server/leaf_scene.h"
 

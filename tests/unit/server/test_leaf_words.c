@@ -1,5 +1,4 @@
 /* What is said on a link that is up; link: fake
- *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/server/leaf_scene.h"
 

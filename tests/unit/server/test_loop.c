@@ -1,5 +1,7 @@
 /* tests/unit/server/test_loop.c -- the turn: timers, posts, mail, jobs, helper, in that order and
- * no other SPDX-License-Identifier: Apache-2.0 */
+ * no other
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "server/loop.h"
 
 #include <pthread.h>

@@ -1,7 +1,9 @@
 /* unit/storage/place.h -- a store in a directory of its own, over the fake turn
  *
  * The directory lies where the test runs (the build directory: a real file system) and goes with
- * place_remove(). SPDX-License-Identifier: Apache-2.0 */
+ * place_remove().
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef UNIT_STORAGE_PLACE_H
 #define UNIT_STORAGE_PLACE_H
 

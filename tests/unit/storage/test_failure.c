@@ -1,6 +1,7 @@
 /* commits that fail: everybody hears it, in order, and the store goes on with what the file says
  *
  * Needs the fault points (cmake -DFAULTS=ON); without them the tests skip themselves.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/storage/place.h"
 
