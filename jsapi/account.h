@@ -23,14 +23,15 @@ struct jsapi {
     struct jsapi_host host; /* copied */
     struct list accounts;   /* struct jsapi_account */
     uint64_t api_total, api_errors;
-    struct list readers;       /* struct reader of direct.c: long answers under way */
-    struct list searches;      /* struct search of query.c: looks far, as a job */
-    struct capture_pool *pool; /* spare tickets of capture.c */
-    size_t holds;              /* accounts not freed yet */
-    bool closed;               /* jsapi_close() was called: silence */
-    bool pressure;             /* the store has too much waiting */
-    bool reopened;             /* a look at everything is under way after a failed commit */
-    char health[256];          /* jsapi_health()'s sentence */
+    struct list readers;               /* struct reader of direct.c: long answers under way */
+    struct list searches;              /* struct search of query.c: looks far, as a job */
+    struct capture_pool *pool;         /* spare tickets of capture.c */
+    size_t holds;                      /* accounts not freed yet, and one until jsapi_close() */
+    void (*release)(struct jsapi *js); /* frees it, with the last hold */
+    bool closed;                       /* jsapi_close() was called: silence */
+    bool pressure;                     /* the store has too much waiting */
+    bool reopened;                     /* a look at everything is under way after a failed commit */
+    char health[256];                  /* jsapi_health()'s sentence */
 };
 
 struct jsapi_account {
@@ -57,6 +58,12 @@ struct jsapi_account {
 /* One more or one fewer wait; the last drop of a closed account frees it. */
 void jsapi_hold(struct jsapi_account *a);
 void jsapi_drop(struct jsapi_account *a);
+void jsapi_unref(struct jsapi *js);
+
+/* An account can speak from js_voice_init() on; js_voice_end() says what is still posted, then never
+ * again anything. */
+void js_voice_init(struct jsapi_account *a);
+void js_voice_end(struct jsapi_account *a);
 
 /* Publishes in the account's subject space. Not from inside a hear function. Silence (NOBODY) once
  * closed. */
