@@ -237,11 +237,12 @@ struct shape {
     bool full; /* ends in '>' */
 };
 
-/* The only things asked of both subjects: no empty token, '>' at the end. */
+/* The only things asked of both subjects: no empty token, '>' at the end; and no NUL, which would
+ * end our copies of them early. */
 static bool read_shape(struct slice s, struct shape *out)
 {
     *out = (struct shape){.tokens = subject_tokens(s)};
-    if (!s.n || out->tokens > SUBJECT_TOKENS_MAX)
+    if (!s.n || out->tokens > SUBJECT_TOKENS_MAX || slice_find(s, '\0') < s.n)
         return false;
     for (size_t i = 0, from = 0; i < out->tokens; i++) {
         struct slice rest = slice_skip(s, from), token = slice_head(rest, slice_find(rest, '.'));

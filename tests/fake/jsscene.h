@@ -82,8 +82,11 @@ static inline void jsscene_start(struct jsscene *s)
 
 static inline void jsscene_init(struct jsscene *s)
 {
+    const char *tmp = getenv("TMPDIR");
+
     memset(s, 0, sizeof *s);
-    snprintf(s->dir, sizeof s->dir, "/tmp/frond-jsapi-XXXXXX");
+    snprintf(s->dir, sizeof s->dir, "%s/frond-jsapi-XXXXXX",
+             tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     assert_non_null(mkdtemp(s->dir));
     fake_turn_init(&s->ft);
     s->limits = (struct jsapi_limits){-1, -1, -1, -1, -1};

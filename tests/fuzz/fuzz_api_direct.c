@@ -1,0 +1,22 @@
+/* fuzz_api_direct.c -- direct get: one message, the last of a subject, batches
+ *
+ * Over a stream that holds a few messages; api.h tells how an input is played.
+ *
+ * SPDX-License-Identifier: Apache-2.0 */
+// room: jsapi
+// link: jshost
+#include "fuzz/api.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const verbs[] = {"DIRECT.GET.", NULL};
+    static const struct api_target target = {
+        .verbs = verbs,
+        .before = ":STREAM.CREATE.S "
+                  "{\"name\":\"S\",\"subjects\":[\"s.>\"],\"allow_direct\":true,\"allow_rollup_"
+                  "hdrs\":true,\"allow_msg_ttl\":true}\n"
+                  "+s.a one\n+s.b two\n#Nats-Msg-Id: 3\n+s.a three\n"};
+    return api_play(&target, data, size);
+}
