@@ -204,13 +204,27 @@ static void picture_of_consumers(struct api_scene *s, const char *stream, json_t
     free(verb);
 }
 
+/* Does it store what is said by looking at it? */
+static bool is_curious(json_t *cfg)
+{
+    json_t *subject;
+    size_t i;
+    json_array_foreach(json_key(cfg, "subjects"), i, subject)
+    {
+        struct slice s = slice_of(json_string_value(subject), json_string_length(subject));
+        if (subject_overlap(s, SLICE("$JS.>")) || subject_overlap(s, SLICE("_INBOX.>")))
+            return true;
+    }
+    return false;
+}
+
 /* Does it keep what it has over a restart, whatever the clock and its consumers do? */
 static bool is_steady(json_t *cfg)
 {
     return slice_is(json_get_str(cfg, "storage"), "file") &&
            slice_is(json_get_str(cfg, "retention"), "limits") && !json_get_int(cfg, "max_age", 0) &&
            !json_key(cfg, "mirror") && !json_key(cfg, "sources") &&
-           !json_get_bool(cfg, "allow_msg_ttl", false);
+           !json_get_bool(cfg, "allow_msg_ttl", false) && !is_curious(cfg);
 }
 
 static json_t *picture(struct api_scene *s)
@@ -243,6 +257,7 @@ static void complain(const char *what, json_t *a, json_t *b)
 
 static void restart(struct api_scene *s)
 {
+    buf_clear(&s->hdr);
     settle(s);
     json_t *before = picture(s);
     jsscene_restart(&s->js);
