@@ -4,7 +4,8 @@
  * child opens the store there, with the recovery of the server, and writes down what it holds into
  * FILE.facts; a 1 asks it to go on afterwards: one more record into each stream, closed, opened
  * again, and the facts once more, into FILE.again. The answer on standard output: how the child
- * ended; when not with 0, FILE says why. A child per image, because a damaged file may well end the
+ * ended; when not with 0, FILE says why. Where ids are remembered for an hour the newest message
+ * that has one must be known again. A child per image, because a damaged file may well end the
  * process.
  *
  *     stream ACCOUNT NAME messages first last holes records cursors length
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/msg.h"
 #include "fake/turn.h"
 #include "jsapi/pending.h"
 #include "storage/storage.h"
@@ -168,6 +170,62 @@ static void put_facts(struct store *st, const char *path, bool attach)
 
 /* --- going on -------------------------------------------------------------------------------- */
 
+enum { LONG_WINDOW_S = 3600 }; /* nobody needs so long from the recording to here */
+
+struct known { /* the newest live message with an id */
+    uint64_t seq;
+    struct buf id;
+};
+
+static int note_id(void *arg, const struct record_out *r)
+{
+    struct known *k = arg;
+    struct slice id;
+    if (hdr_get(r->hdr, SLICE("Nats-Msg-Id"), &id)) {
+        k->seq = r->seq;
+        buf_clear(&k->id);
+        buf_add_slice(&k->id, id);
+    }
+    return READ_ON;
+}
+
+struct repeat {
+    struct known known;
+    bool answered;
+};
+
+static void on_repeated(void *arg, const struct store_receipt *r)
+{
+    struct repeat *again = arg;
+    again->answered = true;
+    if (!r->err && r->duplicate && r->seq == again->known.seq)
+        return;
+    (void)fprintf(stderr, "an id is forgotten: of %llu; now %llu\n",
+                  (unsigned long long)again->known.seq, (unsigned long long)r->seq);
+    _exit(11);
+}
+
+static bool is_answered(void *arg)
+{
+    return ((struct repeat *)arg)->answered;
+}
+
+static void repeat_one_id(struct stream *s, struct fake_turn *ft)
+{
+    struct repeat again = {.known = {.id = BUF_INIT}};
+    uint64_t from = 0;
+    struct read_budget budget = {10000, 100000, 16 << 20};
+    if (store_stream_spec(s)->duplicate_window_ns < LONG_WINDOW_S * NS_PER_S)
+        return;
+    while (store_read(s, &from, NULL, &budget, note_id, &again.known) == READ_BUDGET)
+        ;
+    struct record_in rec = {.subject = SLICE("one.more"), .msg_id = buf_slice(&again.known.id)};
+    if (again.known.seq &&
+        (store_append(s, &rec, on_repeated, &again) || !fake_turn_wait(ft, is_answered, &again)))
+        _exit(10);
+    buf_release(&again.known.id);
+}
+
 static void on_stored(void *arg, const struct store_receipt *r)
 {
     if (r->err) {
@@ -187,6 +245,8 @@ static void add_one_each(struct store *st, struct fake_turn *ft)
     struct stream *s;
     size_t waiting = 0;
     struct record_in rec = {.subject = SLICE("one.more"), .payload = SLICE("one more")};
+    for (size_t at = 0; (s = store_stream_next(st, &at));)
+        repeat_one_id(s, ft);
     for (size_t at = 0; (s = store_stream_next(st, &at));) {
         waiting++;
         if (store_append(s, &rec, on_stored, &waiting))

@@ -1,15 +1,21 @@
-"""kill -9 under load: nothing acknowledged is lost, nothing is doubled."""
+"""kill -9 under load: nothing acknowledged is lost, nothing is doubled.
+
+The first test uses the official client; the others are scripts/kills, proved and used.
+"""
 import asyncio
+import json
 import random
+import subprocess
+import sys
 import time
 
 import pytest
 
-from frondtest import new_seed
+from frondtest import FROND_BIN, ROOT, new_seed
 from frondtest.readback import check_stream, read_stream, request
 from frondtest.till import Till, orders
 
-PUBLISHERS, KILLS = 8, 32
+PUBLISHERS, KILLS = 8, 16
 
 
 @pytest.mark.timeout(300)
@@ -61,3 +67,32 @@ def test_nothing_acknowledged_is_lost_by_sigkill(make, run, size):
         seqs = [ack.seq for ack in sorted(till.acked, key=lambda ack: ack.id)]
         assert seqs == sorted(seqs)
     assert sum(1 for count in at_kill if count) > kills // 2, "the kills met no traffic"
+
+
+@pytest.fixture
+def kills(tmp_path):
+    """kills(cycles, …): the figures of one run of the instrument."""
+    if not FROND_BIN.exists():
+        pytest.skip("build/frond is not there")
+
+    def play(cycles, *options):
+        figures = tmp_path / "figures.json"
+        command = [sys.executable, ROOT / "tests/fault/kills", "--cycles", cycles, "--seed", new_seed(),
+                   "--dir", tmp_path, "--json", figures, *options]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=280)
+        print(done.stdout + done.stderr)
+        return json.loads(figures.read_text())
+
+    return play
+
+
+@pytest.mark.timeout(300)
+def test_a_store_that_goes_back_in_time_is_found(kills):
+    assert kills(12, "--rollback")["failures"]
+
+
+@pytest.mark.timeout(300)
+def test_what_was_answered_stays_through_thirty_kills(kills):
+    figures = kills(30)
+    assert not figures["failures"]
+    assert figures["kills"] >= 30 and figures["acknowledged"] > 300 and figures["orders"] > 30

@@ -63,7 +63,8 @@ class Life:
         self.consumers = [(consumer, span(tape, [consumer.made[0][0]]),
                            span(tape, [consumer.deleted] if consumer.deleted else []),
                            [(*span(tape, [mark]), text) for mark, text, _ in consumer.made],
-                           {seq: span(tape, marks) for seq, marks in consumer.acks.items()})
+                           {seq: span(tape, marks) for seq, marks in consumer.acks.items()},
+                           [(*span(tape, [mark]), until) for mark, until in consumer.pauses])
                           for consumer in stream.consumers]
         steps = []
         self.must, self.may, self.known = set(), set(), set()
@@ -147,7 +148,7 @@ class Judge:
 
     def _consumers(self, cut, life, found, seqs):
         alive = [one for one in life.consumers if one[1][0] < cut and one[2][1] >= cut]
-        for consumer, born, dead, _, _ in alive:
+        for consumer, born, dead, *_ in alive:
             if born[1] < cut and dead[0] >= cut and consumer.name not in found.cursors:
                 yield "lost", f"consumer {consumer.name}"
         for name, (config, delivered, floor, unsettled) in found.cursors.items():
@@ -156,12 +157,16 @@ class Judge:
             if one is None:
                 yield "back", f"consumer {name}"
                 continue
-            consumer, born, dead, revisions, acks = one
+            consumer, born, dead, revisions, acks, pauses = one
             trouble = revision_wrong(revisions, text, cut)
             if trouble:
                 yield "config", f"consumer {text}: {trouble}"
             else:
                 yield from differences(self.decode(config), next(c for _, t, c in consumer.made if t == text), text)
+            until = self.decode(config).get("pause_until")
+            if not any(heard < cut and value == until and not any(said < cut for _, said, _ in pauses[place + 1:])
+                       for place, (heard, _, value) in enumerate(pauses)):
+                yield "config", f"consumer {name}: paused until {until}"
             settled = {seq for seq in seqs if seq <= delivered and seq not in unsettled}
             forgotten = [seq for seq, (_, said) in acks.items() if said < cut and (seq > delivered or seq in unsettled)]
             if forgotten:
@@ -176,5 +181,5 @@ def differences(stored, answered, name):
     if answered is None:
         return
     for key, value in stored.items():
-        if key in answered and key != "metadata" and answered[key] != value:
+        if key in answered and key not in ("metadata", "pause_until") and answered[key] != value:
             yield "config", f"{name}: {key} is {value!r}, answered was {answered[key]!r}"

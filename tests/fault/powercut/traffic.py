@@ -29,6 +29,7 @@ class Record:
 class Consumer:
     name: str
     made: list = field(default_factory=list)  # (mark, config as answered), the oldest first
+    pauses: list = field(default_factory=list)  # (mark, until when or None), the oldest first
     deleted: int = None
     acks: dict = field(default_factory=dict)  # stream sequence -> marks
 
@@ -91,14 +92,18 @@ class Wire:
         if not future.done():
             future.set_result(body)
 
-    def ask(self, subject, body=b"", mark=None):
+    def ask(self, subject, body=b"", mark=None, head=b""):
         """(mark, future of the answer)."""
         if self.lost:
             raise self.lost
         mark = mark or next(self.marks)
         future = self.waiting[mark] = asyncio.get_running_loop().create_future()
-        self.writer.write(b"PUB %s R.%s.@@%08d %d\r\n%s\r\n"
-                          % (subject.encode(), self.name.encode(), mark, len(body), body))
+        words = b"%s R.%s.@@%08d" % (subject.encode(), self.name.encode(), mark)
+        if head:
+            line = b"HPUB %s %d %d\r\n" % (words, len(head), len(head) + len(body))
+        else:
+            line = b"PUB %s %d\r\n" % (words, len(body))
+        self.writer.write(line + head + body + b"\r\n")
         return mark, future
 
     def api(self, verb, request=None):
@@ -110,6 +115,12 @@ def answer(body):
     if "error" in got:
         raise AssertionError(got["error"])
     return got
+
+
+def header_block(headers):
+    if not headers:
+        return b""
+    return ("NATS/1.0\r\n" + "".join(f"{key}: {value}\r\n" for key, value in headers.items()) + "\r\n").encode()
 
 
 class Driver:
@@ -151,17 +162,35 @@ class Driver:
             consumer.deleted = consumer.deleted or self.stream.deleted
         assert answer(await future)["success"]
 
-    def publish(self, subject, size, removes=()):
+    def publish(self, subject, size, removes=(), headers=None, then=None):
         mark = next(self.wire.marks)
+        head = header_block(headers)
         body = (b"##%08d" % mark + self.dice.randbytes(max(0, size - 10)))
-        record = Record(mark, subject, len(body), zlib.crc32(subject.encode() + b"\0" + body))
+        record = Record(mark, subject, len(body), zlib.crc32(subject.encode() + b"\0" + head + body))
         for other in removes:
             self.remove(other, mark)
         self.stream.records.append(record)
         self.stream.live.append(record)
-        _, future = self.wire.ask(subject, body, mark)
-        self.later(future, lambda ack: setattr(record, "seq", ack["seq"]))
+        _, future = self.wire.ask(subject, body, mark, head)
+
+        def answered(ack):
+            assert not ack.get("duplicate"), ack
+            record.seq = ack["seq"]
+            if then:
+                then(record)
+
+        self.later(future, answered)
         return record
+
+    def repeat(self, record, headers):
+        """The same id again, with another body: told to be a duplicate, and not stored."""
+        mark = next(self.wire.marks)
+        _, future = self.wire.ask(record.subject, b"##%08d" % mark, mark, header_block(headers))
+
+        def answered(ack):
+            assert ack.get("duplicate") and ack["seq"] == record.seq, (ack, record)
+
+        self.later(future, answered)
 
     def remove(self, record, mark):
         record.removers.append(mark)
@@ -209,16 +238,30 @@ class Driver:
         consumer.made.append([mark, config["description"], None])
         if not old:
             self.stream.consumers.append(consumer)
+        consumer.pauses.append([mark, None])
         consumer.made[-1][2] = answer(await future)["config"]
+        consumer.pauses[-1][1] = consumer.made[-1][2].get("pause_until")
         return consumer
+
+    async def pause(self, consumer):
+        """Till the end of the century, or not any more."""
+        await self.room()
+        until = None if consumer.pauses[-1][1] else f"2099-12-31T23:59:{self.dice.randint(10, 59)}Z"
+        mark, future = self.wire.api(f"CONSUMER.PAUSE.{self.stream.name}.{consumer.name}",
+                                     {"pause_until": until} if until else {})
+        consumer.pauses.append([mark, until])
+        assert bool(until) == answer(await future)["paused"]
 
     async def delete_consumer(self, consumer):
         await self.room()
         consumer.deleted, future = self.wire.api(f"CONSUMER.DELETE.{self.stream.name}.{consumer.name}")
         assert answer(await future)["success"]
 
-    async def pull(self, consumer, batch, removes=False):
-        """Pulls what is there and acks nearly all of it, each ack confirmed."""
+    async def pull(self, consumer, batch, removes=()):
+        """Pulls what is there and acks nearly all of it, each ack confirmed.
+
+        What all the consumers of removes have acked is gone from the stream.
+        """
         mark = next(self.wire.marks)
         body = json.dumps({"batch": batch, "no_wait": True}).encode()
         self.wire.writer.write(b"PUB $JS.API.CONSUMER.MSG.NEXT.%s.%s P.%s.@@%08d %d\r\n%s\r\n" % (
@@ -245,7 +288,8 @@ class Driver:
             consumer.acks.setdefault(seq, []).append(mark)
             if removes:
                 await asyncio.sleep(0)
-                self.remove(by_seq[seq], mark)
+                if all(seq in other.acks for other in removes):
+                    self.remove(by_seq[seq], mark)
 
             async def wait(future=future):
                 assert await asyncio.wait_for(future, 60) == b""
@@ -285,11 +329,15 @@ async def limits(driver, steps):
         elif what < 0.945 and consumers:
             consumer = dice.choice(consumers)
             await driver.consumer(consumer.name, old=consumer)
+        elif what < 0.9475 and consumers:
+            await driver.pause(dice.choice(consumers))
         elif what < 0.955 and consumers:
             await driver.delete_consumer(consumers.pop(dice.randrange(len(consumers))))
         elif consumers:
             await driver.room()
-            await driver.pull(dice.choice(consumers), dice.randint(1, 40))
+            consumer = dice.choice(consumers)
+            if not consumer.pauses[-1][1]:
+                await driver.pull(consumer, dice.randint(1, 40))
     await driver.room()
 
 
@@ -311,26 +359,76 @@ async def ring(driver, steps):
     for step in range(steps):
         await driver.room(dice.choice([1, 16, 64]))
         live = driver.stream.live
-        driver.publish("ring", dice.randint(10, 2000), live[:1] if len(live) == 40 else [])
+        headers = {"Nats-Expected-Last-Sequence": step} if dice.random() < 0.3 else None  # its only publisher knows
+        driver.publish("ring", dice.randint(10, 2000), live[:1] if len(live) == 40 else [], headers)
     await driver.room()
 
 
-async def work_queue(driver, steps):
+async def retries(driver, steps):
+    """Messages with ids, some of them sent again, at once or much later; some were deleted meanwhile."""
+    dice, known = driver.dice, []  # (record, headers)
+    await driver.create("IDS", subjects=["ids.>"], duplicate_window=3600_000_000_000)
+    for step in range(steps):
+        await driver.room(dice.choice([1, 16, 64]))
+        chance, said = dice.random(), [one for one in known[-200:] if one[0].seq]
+        if chance < 0.15 and said:
+            driver.repeat(*dice.choice(said))
+        elif chance < 0.2:
+            await driver.delete_message()
+        else:
+            headers = {"Nats-Msg-Id": f"id-{step}"}
+            known.append((driver.publish(f"ids.{dice.randint(1, 5)}", dice.randint(10, 2000), headers=headers), headers))
+    await driver.room()
+
+
+async def bucket(driver, steps):
+    """A bucket with history: puts on the revision that was read, deletes, and purges that roll a key up."""
+    dice, busy, keys = driver.dice, set(), {}  # keys: the records of a key, the oldest first
+    history = 3
+    await driver.create("KV_b", subjects=["$KV.b.>"], max_msgs_per_subject=history, discard="new",
+                        allow_rollup_hdrs=True, allow_direct=True)
+    for step in range(steps):
+        while True:
+            await driver.room(dice.choice([1, 8, 30]))
+            free = [key for key in range(40) if key not in busy]
+            if free:
+                break
+        key = dice.choice(free)
+        records, chance = keys.setdefault(key, []), dice.random()
+        headers = {"Nats-Expected-Last-Subject-Sequence": records[-1].seq if records else 0}
+        if chance < 0.08:
+            headers["KV-Operation"] = "DEL"
+        elif chance < 0.15:
+            headers.update({"KV-Operation": "PURGE", "Nats-Rollup": "sub"})
+        keep = 0 if "Nats-Rollup" in headers else history - 1
+        gone = records[:len(records) - keep] if len(records) > keep else []
+        busy.add(key)
+        records.append(driver.publish(f"$KV.b.{key}", dice.randint(10, 3000), gone, headers,
+                                      lambda _, key=key: busy.discard(key)))
+        del records[:len(gone)]
+    await driver.room()
+
+
+async def work_queue(driver, steps, name="WQ", retention="workqueue", workers=("worker",)):
     dice = driver.dice
-    await driver.create("WQ", subjects=["wq.>"], retention="workqueue")
-    worker = await driver.consumer("worker")
+    await driver.create(name, subjects=[f"{name}.>"], retention=retention)
+    workers = [await driver.consumer(worker) for worker in workers]
     while steps > 0:
         burst = dice.randint(1, 60)
         steps -= burst
         for _ in range(burst):
             await driver.room(64)
-            driver.publish(f"wq.{dice.randint(1, 3)}", dice.randint(10, 3000))
+            driver.publish(f"{name}.{dice.randint(1, 3)}", dice.randint(10, 3000))
         if dice.random() < 0.5:
             await driver.room()
         await driver.room(200)
         if all(r.seq for r in driver.stream.live):
-            await driver.pull(worker, dice.randint(1, 80), removes=True)
+            await driver.pull(dice.choice(workers), dice.randint(1, 80), removes=workers)
     await driver.room()
+
+
+async def interest(driver, steps):
+    await work_queue(driver, steps, "INT", "interest", ("one", "two"))
 
 
 async def short_lived(driver, steps, number):
@@ -351,7 +449,7 @@ async def short_lived(driver, steps, number):
 
 async def play(port, seed, steps):
     marks, truth, tasks = itertools.count(1), [], []
-    crew = [limits, newest, ring, work_queue, lambda d, n: short_lived(d, n, 1), lambda d, n: short_lived(d, n, 2)]
+    crew = [limits, newest, ring, retries, bucket, work_queue, interest, lambda d, n: short_lived(d, n, 1), lambda d, n: short_lived(d, n, 2)]
     wires = []
     for number, role in enumerate(crew):
         wires.append(await Wire(f"w{number}").open(port, marks))
