@@ -284,7 +284,8 @@ void stream_load_holes(struct stream *s)
         return;
     struct key from;
     struct walk w;
-    key_hole(&from, s->sid, s->now.first_seq / HOLE_PAGE);
+    /* The index, catching up, asks which of the trimmed ones were holes before. */
+    key_hole(&from, s->sid, stream_blocks_floor(s) / HOLE_PAGE);
     uint64_t page;
     bool on = walk_seek_back(&w, view, DB_HOLES, key_slice(&from)); /* a run may begin before */
     if (!on || !key_is_hole(w.key, s->sid, &page)) {

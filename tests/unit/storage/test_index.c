@@ -110,8 +110,86 @@ static void twenty_thousand_subjects_survive(void **state)
     place_remove(&p);
 }
 
+/* --- a bucket -------------------------------------------------------------------------------- */
+
+enum { KEYS = 40, HISTORY = 3, PUTS = 8700, FROM = 8100, EVERY = 60 };
+
+struct key_facts {
+    uint64_t seqs[HISTORY]; /* the oldest first */
+    size_t n;
+};
+
+static struct slice key_name(size_t key, char *room, size_t n)
+{
+    return slice_of(room, (size_t)snprintf(room, n, "kv.%zu", key));
+}
+
+static void note_put(struct key_facts *k, uint64_t seq)
+{
+    if (k->n == HISTORY) {
+        memmove(k->seqs, k->seqs + 1, (HISTORY - 1) * sizeof *k->seqs);
+        k->n--;
+    }
+    k->seqs[k->n++] = seq;
+}
+
+static void compare_keys(struct stream *s, const struct key_facts *keys)
+{
+    char room[64];
+    uint64_t all = 0;
+    if (s->index.behind)
+        index_ready(s);
+    for (size_t i = 0; i < KEYS; i++) {
+        struct slice name = key_name(i, room, sizeof room);
+        struct store_filter f = {&name, 1};
+        struct subject *e = index_get(s, name, false);
+        all += keys[i].n;
+        assert_int_equal(e ? e->count : 0, keys[i].n);
+        assert_int_equal(store_last_seq(s, &f, 0), keys[i].n ? keys[i].seqs[keys[i].n - 1] : 0);
+    }
+    assert_int_equal(state_of(s).msgs, all);
+}
+
+/* Holes, then the head moves over them, beyond the first number of a page of holes. What was a hole
+ * before is no second time removed. */
+static void a_bucket_counts_right_wherever_it_was_killed(void **state)
+{
+    (void)state;
+    struct place p;
+    char room[64];
+    struct key_facts keys[KEYS] = {0};
+    uint32_t dice = 1;
+    place_init(&p);
+    place_open(&p);
+    struct stream_spec spec = spec_of("KV");
+    spec.max_msgs_per_subject = HISTORY;
+    struct stream *s = make(&p, &spec);
+    for (uint64_t seq = 1; seq <= PUTS; seq++) {
+        p.st->lazy_at.journal_max = 20000; /* old holes are in rows, not in the journal */
+        dice = dice * 1664525 + 1013904223;
+        size_t key = (dice >> 16) % 97 % KEYS; /* some more often than others */
+        bool kills = seq > FROM && seq % EVERY == 0;
+        struct record_in rec = {.subject = key_name(key, room, sizeof room), .payload = SLICE("p")};
+        struct answer a = {0};
+        bool wait = kills || seq % 100 == 0;
+        assert_int_equal(store_append(s, &rec, wait ? on_append : NULL, &a), 0);
+        note_put(&keys[key], seq);
+        if (wait)
+            wait_answer(&p, &a);
+        if (kills) {
+            kill_it(&p);
+            s = find_stream(&p, "KV");
+            compare_keys(s, keys);
+        }
+    }
+    place_remove(&p);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(twenty_thousand_subjects_survive)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(twenty_thousand_subjects_survive),
+        cmocka_unit_test(a_bucket_counts_right_wherever_it_was_killed),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
