@@ -254,9 +254,10 @@ struct replicator *replicator_update(struct js_stream *s, struct replicator *r)
         open_positions(r);
     if (match_config(r))
         return r;
-    if (r->cursor && store_cursor_delete(r->cursor, NULL, NULL))
+    if (r->cursor && store_cursor_delete(r->cursor, NULL, NULL) == 0)
+        r->cursor = NULL;
+    else if (r->cursor)
         log_debug("positions of '%.*s' stay until the stream goes", SLICE_FMT(s->name));
-    r->cursor = NULL;
     replicator_free(r, false);
     return NULL;
 }
@@ -265,6 +266,8 @@ void replicator_free(struct replicator *r, bool deleted)
 {
     if (!r)
         return;
+    if (r->cursor)
+        store_cursor_detach(r->cursor); /* the store may still ask it for the positions */
     LIST_EACH_SAFE(e, &r->pullers)
     puller_free(LIST_ENTRY(e, struct puller, link), deleted);
     LIST_EACH_SAFE(e, &r->parked)

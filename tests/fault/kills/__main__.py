@@ -1,7 +1,7 @@
 """kills [--cycles N] [--seed N] …    scripts/kills says them all
 
-Starts the server, lets it be used by everybody at once, ends it with SIGKILL at any moment (also while it starts), and
-starts it again; after each start everybody looks whether all that was answered is so. In the end everything is read
+Starts the server, lets it be used by everybody at once, ends it with SIGKILL at any moment (also while it starts; now
+and then with SIGTERM instead), and starts it again; after each start everybody looks whether all that was answered is so. In the end everything is read
 back. Exit status 1 when anything was lost, doubled, invented, came back, or when the server did not come back.
 """
 import argparse
@@ -19,18 +19,20 @@ sys.path.insert(0, str(ROOT / "tests/interop"))
 
 from crew import KeyValue, Ledger, Publisher, Worker  # noqa: E402
 from frondtest import FROND_BIN, Frond, NatsServer  # noqa: E402
+from frondtest.server import READY  # noqa: E402
 from frondtest.wire import Gone, Wire  # noqa: E402
 from life import StreamLife  # noqa: E402
 
 PATIENCE = 60  # seconds until a server that does not settle is called wedged
 IN_START = 0.12  # so many of the kills hit the start itself
+STOPS = 0.1  # so many are no kills: SIGTERM, amid all the traffic
 WORK = 0.15  # seconds of work before a kill, at most
 
 
 class Scene:
     def __init__(self, server, seed):
         self.server, self.seed, self.dice = server, seed, random.Random(f"{seed}/kills")
-        self.starts, self.kills, self.over = 0, 0, False
+        self.starts, self.kills, self.stops, self.over = 0, 0, 0, False
         self.failures, self.news = [], asyncio.Event()
         self.longest = 0.0  # from start to all settled
 
@@ -117,8 +119,14 @@ class Scene:
                 if not self.server.running:
                     self.fail(f"the server ended by itself: {self.server.tail(10)}")
                     break
-                self.server.kill()
-                self.kills += 1
+                if self.dice.random() < STOPS and READY in self.server.log():
+                    self.server.stop()
+                    self.stops += 1
+                else:
+                    self.server.kill()
+                    self.kills += 1
+                if self.server.troubles:
+                    self.fail("an orderly stop went wrong")
                 if rolls_back:
                     self.roll_back()
                 self.start()
@@ -148,7 +156,7 @@ class Scene:
     def figures(self):
         publishers, workers = self.publishers, self.workers
         return {
-            "seed": self.seed, "kills": self.kills, "starts": self.starts,
+            "seed": self.seed, "kills": self.kills, "stops": self.stops, "starts": self.starts,
             "acknowledged": sum(len(p.acked) for p in publishers),
             "duplicates_told": sum(p.duplicates for p in publishers),
             "copied": sum(ledger.seen for ledger in self.ledgers),

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
+#include "storage/cursor.h"
 
 /* --- where to start, how much is left --------------------------------------------------------- */
 
@@ -325,6 +326,25 @@ static void after_a_restart_a_source_waits_to_be_asked(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* The store asks cursors for their news until it is closed; nobody may be asked who is gone. */
+static void nobody_is_left_behind_at_the_cursors(void **state)
+{
+    struct site *s = *state;
+    size_t streams = 0, cursors = 0;
+    make_stream(s, "");
+    ask_ok(s, "$JS.API.STREAM.CREATE.COPY", "{\"name\":\"COPY\",\"sources\":[{\"name\":\"S\"}]}");
+    make_consumer(s, "C", "");
+    jsapi_close(s->js);
+    for (struct stream *st; (st = store_stream_next(s->store, &streams));) {
+        size_t at = 0;
+        for (struct cursor *c; (c = store_cursor_next(st, &at)); cursors++)
+            assert_null(c->src.delta);
+    }
+    assert_true(cursors >= 2); /* the consumer's, and the positions of the source */
+    site_closed(s);
+    site_up(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +356,7 @@ int main(void)
         T(progress_survives_a_restart),
         T(memory_consumers_are_gone_after_a_restart),
         T(after_a_restart_a_source_waits_to_be_asked),
+        T(nobody_is_left_behind_at_the_cursors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
