@@ -177,7 +177,7 @@ static void a_bucket_counts_right_wherever_it_was_killed(void **state)
         if (wait)
             wait_answer(&p, &a);
         if (kills) {
-            kill_it(&p);
+            place_kill(&p);
             s = find_stream(&p, "KV");
             compare_keys(s, keys);
         }
