@@ -26,6 +26,7 @@
 #include "server/loop.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -35,6 +36,7 @@
 #include "base/clock.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "server/loop_poll.h"
 
 #define HELP_MAX       64
 #define POSTS_MAX_NS   (10 * NS_PER_MS)
@@ -43,6 +45,7 @@
 #define JOB_PORTION_NS (300 * NS_PER_US)
 #define END_ROUNDS     4
 #define SLOW_TURN_NS   (50 * NS_PER_MS)
+#define LOOK_NS        (50 * NS_PER_US) /* a look that takes longer was not ours alone */
 
 struct letter {
     turn_fn *fn;
@@ -100,7 +103,9 @@ struct loop {
     unsigned nerrands;
     struct list returned; /* worked on, done() not yet called */
 
+    struct loop_poll poll;
     struct loop_stats stats;
+    int64_t worked; /* by the last turn, wall */
     int64_t turn_start, cpu_before, piece_start, piece_max;
     int64_t told[2]; /* mono of the last warning: of work, of standing still */
     const char *piece, *piece_longest;
@@ -168,6 +173,7 @@ static void account_turn(struct loop *l)
     int64_t cpu_after = cpu_now(), wall = l->piece_start - l->turn_start,
             cpu = cpu_after - l->cpu_before;
     l->cpu_before = cpu_after;
+    l->worked = wall;
     l->stats.turns++;
     l->stats.wall_hist[bucket_of(wall)]++;
     l->stats.cpu_hist[bucket_of(cpu)]++;
@@ -669,10 +675,44 @@ static bool at_rest(const struct loop *l)
            l->deferred.n == 0 && !l->stop;
 }
 
+/* Looks for events for a moment, without sleeping; true when there were some. The core is offered
+ * to others between two looks. */
+static bool look(struct loop *l)
+{
+    int64_t before = l->piece_start, now,
+            until = before + loop_poll_for(&l->poll, before, l->worked);
+    while (before < until) {
+        event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        if (l->awake)
+            return true;
+        sched_yield();
+        now = clock_mono_exact();
+        if (now - before > LOOK_NS) {
+            loop_poll_crowded(&l->poll, now);
+            return false;
+        }
+        before = now;
+    }
+    return false;
+}
+
+/* At rest, the last turn is accounted: waiting began at piece_start. */
+static void wait_for_events(struct loop *l)
+{
+    int64_t began = l->piece_start;
+    if (!look(l))
+        event_base_loop(l->base, EVLOOP_ONCE);
+    if (l->awake)
+        loop_poll_note(&l->poll, l->turn_start - began);
+}
+
 void loop_once(struct loop *l)
 {
     arm_timer(l);
-    event_base_loop(l->base, at_rest(l) ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    if (at_rest(l))
+        wait_for_events(l);
+    else
+        event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
     if (!l->awake) {
         loop_enter(l); /* only jobs, or what the last turn left */
         l->busy = false;

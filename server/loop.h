@@ -6,6 +6,9 @@
  *          → mail (receipts, the helper's results) → posted work → jobs, 1 ms (5 ms when idle)
  *          → at_end (batches handed over, sockets written) → what was closed is freed
  *
+ * Waiting is sleeping, but while events come less than 100 us apart and are small, the loop looks
+ * for the next one for a moment before it sleeps; server/loop_poll.h says what that may cost.
+ *
  * Rooms to the right get loop_turn() (base/turn.h) and never see this header. tests/fake/loop.c
  * replaces this room in scenario tests.
  *
