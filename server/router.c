@@ -280,7 +280,7 @@ void router_publish_cached(struct route_cache *rc, struct account *a, const stru
 
     *out = (struct route_out){0};
     if (!mt || mt->generation != sublist_generation(a->subs) || rc->account != a ||
-        rc->n != subject.n || memcmp(rc->subject, subject.p, subject.n) != 0) {
+        !match_fits(mt, slice_of(rc->subject, rc->n), subject)) {
         mt = sublist_match(a->subs, subject, comes_again(subject));
         remember(rc, a, subject, mt);
     }

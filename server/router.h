@@ -37,11 +37,12 @@ void router_publish(struct account *a, const struct route_in *in, struct msg_vie
 
 /* --- who says the same thing again and again ------------------------------------------------ */
 
-/* The match of the last subject a publisher used; one per connection. Zero it to begin. */
+/* The match of the last subject a publisher used, good for all subjects that it fits (acks to one
+ * consumer, the keys of a bucket, answers to one inbox); one per connection. Zero it to begin. */
 struct route_cache {
     struct account *account;
     struct match *match; /* a reference */
-    char *subject;       /* owned */
+    char *subject;       /* the one it was made for; owned */
     size_t n, cap;
 };
 void route_cache_release(struct route_cache *rc);

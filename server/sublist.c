@@ -18,7 +18,9 @@
  *       the last one in;
  *   (3) a cache entry is right when its `epoch` is the list's: a change of a literal subject drops
  *       just that entry, a change of a wildcard moves the epoch on and all are stale at once;
- *   (4) every change moves the generation, which callers compare with match->generation.
+ *   (4) every change moves the generation, which callers compare with match->generation;
+ *   (5) a match stands on the first `reads` bytes of its subject, and where `tokens` is set on how
+ *       many tokens follow: any other subject of that form has the same one (match_fits).
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/sublist.h"
@@ -136,12 +138,18 @@ static inline uint64_t edge_hash(const struct node *parent, struct slice token)
     return h ^ (h >> 29);
 }
 
+/* Children other than '*' and '>'. */
+static inline bool has_names(const struct node *n)
+{
+    return n->kids > (n->star ? 1u : 0u) + (n->tail ? 1u : 0u);
+}
+
 static inline struct node *child(const struct sublist *sl, const struct node *parent,
                                  struct slice token)
 {
     struct edge_key key = {parent, token};
 
-    if (parent->kids == 0)
+    if (!has_names(parent))
         return NULL;
     return htab_get(&sl->edges, edge_hash(parent, token), edge_eq, &key);
 }
@@ -336,6 +344,8 @@ void sublist_remove(struct sublist *sl, struct sink *s)
 struct hits {
     struct node **at;
     size_t n, cap;
+    const char *read; /* behind the last byte that chose between children by their names */
+    const char *star; /* the last token that a '*' took */
     struct node *few[32];
 };
 
@@ -362,8 +372,12 @@ static void descend(const struct sublist *sl, struct node *n, struct slice rest,
         struct slice token = slice_head(rest, dot);
         if (n->tail)
             hit(h, n->tail);
+        if (has_names(n) && token.p + dot > h->read)
+            h->read = token.p + dot;
         rest = slice_skip(rest, dot + 1);
         if (n->star) {
+            if (token.p > h->star)
+                h->star = token.p;
             if (last)
                 hit(h, n->star);
             else
@@ -388,6 +402,50 @@ static bool matchable(struct slice s)
         if (p[1] == '.')
             return false;
     return true;
+}
+
+static uint32_t count_tokens(struct slice s)
+{
+    uint32_t n = 1;
+
+    for (size_t i = 0; i < s.n; i++)
+        n += s.p[i] == '.';
+    return n;
+}
+
+/* What of the subject the match stands on: the tokens that chose between names, with their dot. A
+ * '*' further behind has seen how many more there were. */
+static void note_reads(struct match *m, const struct hits *h, struct slice subject)
+{
+    const char *end = subject.p + subject.n;
+
+    m->reads = (uint32_t)subject.n;
+    if (h->read == end)
+        return;
+    m->reads = h->read == subject.p ? 0 : (uint32_t)(h->read - subject.p) + 1;
+    if (h->star >= subject.p + m->reads)
+        m->tokens = count_tokens(slice_skip(subject, m->reads));
+}
+
+bool match_fits(const struct match *m, struct slice made_for, struct slice subject)
+{
+    uint32_t tokens = 1;
+    char before = '.';
+
+    if (subject.n < m->reads || memcmp(subject.p, made_for.p, m->reads) != 0)
+        return false;
+    if (m->reads == made_for.n)
+        return subject.n == made_for.n;
+    for (size_t i = m->reads; i < subject.n; i++) {
+        char c = subject.p[i];
+        if (c == '.') {
+            if (before == '.')
+                return false;
+            tokens++;
+        }
+        before = c;
+    }
+    return before != '.' && (m->tokens == 0 || m->tokens == tokens);
 }
 
 /* Puts what is local to the front, links to the end; returns how many are local. */
@@ -470,10 +528,14 @@ static struct match *find(struct sublist *sl, struct slice subject)
     struct match *m;
 
     h.at = h.few;
+    h.read = h.star = subject.p;
     if (matchable(subject))
         descend(sl, sl->root, subject, &h);
+    else
+        h.read = subject.p + subject.n;
     m = assemble(&h);
     m->generation = sl->generation;
+    note_reads(m, &h, subject);
     if (h.at != h.few)
         free(h.at);
     return m;
@@ -491,7 +553,12 @@ struct match *sublist_match(struct sublist *sl, struct slice subject, bool cache
     c = slot(sl, hash);
     if (c->match && c->hash == hash && c->epoch == sl->epoch && slice_eq(c->subject, subject)) {
         sl->stats.cache_hits++;
-        c->match->generation = sl->generation;
+        if (c->match->generation !=
+            sl->generation) { /* right for this subject: others may differ */
+            c->match->generation = sl->generation;
+            c->match->reads = (uint32_t)subject.n;
+            c->match->tokens = 0;
+        }
     } else {
         struct match *m = find(sl, subject);
         size_t size = m->n;

@@ -73,6 +73,8 @@ struct match {
     struct sink **plain;
     struct queue_match *queues;
     uint64_t generation; /* of the sublist when it was made; another one now: stale */
+    uint32_t reads;      /* how many bytes of the subject had a say, see match_fits() */
+    uint32_t tokens;     /* how many tokens have to follow them; 0: any number, at least one */
 };
 /* Who matches the literal subject: a reference of the caller's, given back with match_unref(). A
  * stale match may still be walked in the turn that made it stale (a sink that was removed stays in
@@ -80,6 +82,10 @@ struct match {
  * cache: false for subjects that don't come again ($JS.ACK…). */
 struct match *sublist_match(struct sublist *sl, struct slice subject, bool cache);
 void match_unref(struct match *m);
+/* Is the match that was made for the literal subject `made_for` the match of this one, too? Where
+ * only '*' and '>' listen behind "$JS.ACK.S.C.", it is for every subject that begins so. Whether
+ * it is stale is another question. */
+bool match_fits(const struct match *m, struct slice made_for, struct slice subject);
 /* Stamped anew at every insert and remove; what was matched under an older one is stale. */
 uint64_t sublist_generation(const struct sublist *sl);
 /* Is anyone there at all? Cheaper than a match; a queue name restricts it to that group (empty:

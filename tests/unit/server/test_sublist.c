@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -148,7 +149,81 @@ static void random_subject(char *out, bool pattern)
     }
 }
 
+/* --- one match for many subjects ----------------------------------------------------------------
+ */
+
+static bool fits(const struct match *m, const char *made_for, const char *subject)
+{
+    return match_fits(m, slice_cstr(made_for), slice_cstr(subject));
+}
+
+static void a_match_is_good_for_what_differs_behind_its_names(void **state)
+{
+    struct sublist *sl = sublist_new();
+    struct sink ack = sink_on("$JS.ACK.S.C.>", NULL), inbox = sink_on("_INBOX.a.*", NULL),
+                one = sink_on("$JS.ACK.S.C.7.x", NULL);
+    const char *first = "$JS.ACK.S.C.1.2.3", *answer = "_INBOX.a.1";
+    struct match *m;
+
+    (void)state;
+    assert_int_equal(sublist_insert(sl, &ack), 0);
+    assert_int_equal(sublist_insert(sl, &inbox), 0);
+    m = sublist_match(sl, slice_cstr(first), false);
+    assert_true(fits(m, first, "$JS.ACK.S.C.9.8.7.6"));
+    assert_true(fits(m, first, "$JS.ACK.S.C.9"));
+    assert_false(fits(m, first, "$JS.ACK.S.C."));
+    assert_false(fits(m, first, "$JS.ACK.S.C.1..2"));
+    assert_false(fits(m, first, "$JS.ACK.S.C.1."));
+    assert_false(fits(m, first, "$JS.ACK.S.D.1.2.3"));
+    match_unref(m);
+    m = sublist_match(sl, slice_cstr(answer), false);
+    assert_true(fits(m, answer, "_INBOX.a.22"));
+    assert_false(fits(m, answer, "_INBOX.a.2.2"));
+    match_unref(m);
+
+    /* a name appears behind the prefix: the one in the cache is right for its own subject only */
+    match_unref(sublist_match(sl, slice_cstr(first), true));
+    assert_int_equal(sublist_insert(sl, &one), 0);
+    m = sublist_match(sl, slice_cstr(first), true);
+    assert_int_equal(m->n, 1);
+    assert_true(fits(m, first, first));
+    assert_false(fits(m, first, "$JS.ACK.S.C.7.x"));
+    match_unref(m);
+    sublist_remove(sl, &ack);
+    sublist_remove(sl, &inbox);
+    sublist_remove(sl, &one);
+    sublist_free(sl);
+}
+
+/* The last match of the random walk below, and whether it says the same where it fits. */
+struct held {
+    struct match *m;
+    char subject[32];
+    unsigned fitted;
+};
+
+static void compare_held(struct held *h, struct sublist *sl, const char *subject)
+{
+    struct match *m = sublist_match(sl, slice_cstr(subject), false);
+
+    if (h->m && h->m->generation == sublist_generation(sl) && fits(h->m, h->subject, subject)) {
+        h->fitted += strcmp(h->subject, subject) != 0;
+        assert_int_equal(h->m->n, m->n);
+        assert_memory_equal(h->m->plain, m->plain, m->n * sizeof(void *));
+        assert_int_equal(h->m->nqueues, m->nqueues);
+        for (uint32_t q = 0; q < m->nqueues; q++) {
+            assert_int_equal(h->m->queues[q].n, m->queues[q].n);
+            assert_memory_equal(h->m->queues[q].members, m->queues[q].members,
+                                m->queues[q].n * sizeof(void *));
+        }
+    }
+    match_unref(h->m);
+    h->m = m;
+    (void)snprintf(h->subject, sizeof h->subject, "%s", subject);
+}
+
 #define SINKS 400
+#define FEW   6
 
 static void random_operations_agree_with_a_naive_list(void **state)
 {
@@ -156,11 +231,19 @@ static void random_operations_agree_with_a_naive_list(void **state)
     static char texts[SINKS][32];
     static bool in[SINKS];
     struct sublist *sl = sublist_new();
+    struct held held = {0};
     size_t count = 0;
 
     (void)state;
     for (int step = 0; step < 60000; step++) {
-        uint32_t i = dice(SINKS);
+        uint32_t i =
+            dice(step < 30000 ? SINKS : FEW); /* a thicket, then a few: matches fit others */
+        for (uint32_t k = FEW; step == 30000 && k < SINKS; k++)
+            if (in[k]) {
+                sublist_remove(sl, &s[k]);
+                in[k] = false;
+                count--;
+            }
         if (dice(3) != 0) {
             char subject[32];
             uint32_t expect = 0, expect_groups = 0;
@@ -176,6 +259,7 @@ static void random_operations_agree_with_a_naive_list(void **state)
             assert_int_equal(sublist_has_interest(sl, slice_cstr(subject), slice_cstr("")),
                              expect > 0);
             (void)expect_groups;
+            compare_held(&held, sl, subject);
         } else if (in[i]) {
             sublist_remove(sl, &s[i]);
             in[i] = false;
@@ -190,6 +274,8 @@ static void random_operations_agree_with_a_naive_list(void **state)
         }
         assert_int_equal(sublist_count(sl), count);
     }
+    assert_true(held.fitted > 100);
+    match_unref(held.m);
     for (uint32_t i = 0; i < SINKS; i++)
         if (in[i])
             sublist_remove(sl, &s[i]);
@@ -203,6 +289,7 @@ int main(void)
         cmocka_unit_test(invalid_subjects_are_refused),
         cmocka_unit_test(one_group_in_several_patterns_is_one_group),
         cmocka_unit_test(a_match_survives_what_makes_it_stale),
+        cmocka_unit_test(a_match_is_good_for_what_differs_behind_its_names),
         cmocka_unit_test(random_operations_agree_with_a_naive_list),
     };
 
