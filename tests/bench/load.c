@@ -7,7 +7,7 @@
  *     core    PORT --size 128 --msgs N [--subs 4]      PUB to one subject, so many subscribers
  *     reqrep  PORT --msgs N                            one requester, one responder, latencies
  *     publish PORT --size 128 --msgs N --window 4000   JetStream, so many acks outstanding
- *             [--subjects K] [--run R] [--streams S] [--ids 1]
+ *             [--subjects K] [--run R] [--streams S] [--ids 1] [--kept K]
  *     sync    PORT --msgs N --conns 16                 so many publishers, each waits for its ack
  *     push    PORT --msgs N                            a push consumer of the stream BENCH
  *     pull    PORT --msgs N --batch 500 [--ack 1]      a pull consumer
@@ -47,7 +47,8 @@ static void take_option(struct options *o, const char *name, const char *value)
         uint64_t *number;
     } numbers[] = {{"--msgs", &o->msgs},         {"--window", &o->window},   {"--batch", &o->batch},
                    {"--first", &o->first},       {"--run", &o->run},         {"--conns", &o->conns},
-                   {"--subjects", &o->subjects}, {"--streams", &o->streams}, {"--keys", &o->keys}};
+                   {"--subjects", &o->subjects}, {"--streams", &o->streams}, {"--keys", &o->keys},
+                   {"--kept", &o->kept}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
             *numbers[i].number = v;

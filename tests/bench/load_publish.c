@@ -91,8 +91,10 @@ void check_stored(const struct options *o, struct peer *p, bool exact)
 {
     char subject[256], body[64];
     snprintf(subject, sizeof subject, "$JS.API.DIRECT.GET.%s", o->stream);
+    uint64_t among = o->kept && o->kept < o->msgs ? o->kept : o->msgs;
+    uint64_t lowest = o->first + o->msgs - among + 1;
     for (uint64_t i = 0; i < CHECKED; i++) {
-        uint64_t seq = o->first + 1 + (o->msgs - 1) * i / (CHECKED - 1), number = seq - 1;
+        uint64_t seq = lowest + (among - 1) * i / (CHECKED - 1), number = seq - 1;
         snprintf(body, sizeof body, "{\"seq\":%" PRIu64 "}", seq);
         struct message m = api(p, subject, body);
         if (m.n != o->size) {

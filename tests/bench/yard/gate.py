@@ -5,11 +5,11 @@ import subprocess
 import sys
 import time
 
-from . import messages, report, world
+from . import drain, growth, memory, messages, report, restart, stock, world, written
 from .case import Context, measure
 
 DOCS = world.ROOT / "docs"
-GROUPS = (messages,)
+GROUPS = (messages, restart, memory, written, drain, growth, stock)
 
 
 def all_cases():

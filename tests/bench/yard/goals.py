@@ -35,6 +35,18 @@ GOALS = {
     "pull 1000 + ack": [("ratio.rate", LEAST, 12)],
     "KV put, 100k keys": [("ratio.rate", LEAST, 3)],
     "work queue, random acks": [("ratio.rate", LEAST, 5)],
+    "restart, 5M messages": [("frond.ready_ms", MOST, 15), ("frond.ready_cold_ms", MOST, 15)],
+    "restart, 1M subjects": [("frond.ready_ms", MOST, 50), ("frond.ready_cold_ms", MOST, 50)],
+    "restart, 2M ids, 100 consumers": [("frond.ready_ms", MOST, 50), ("frond.ready_cold_ms", MOST, 50)],
+    "memory of a linked site": [("frond.idle_mb", MOST, 1.5), ("frond.after_1m_mb", MOST, 6),
+                                ("frond.connections_mb", MOST, 6)],
+    "bytes written, batches >= 1000": [("frond.written_per_stored", MOST, 1.8)],
+    "file of a full stream": [("frond.file_per_message", MOST, 1.4)],
+    "backlog drain, 100 Mbit/s 20 ms": [("frond.capacity", LEAST, 0.95), ("ratio.cpu_us", MOST, 1 / 8)],
+    "growth: stored messages": [("frond.publish_times", MOST, 1.25), ("frond.pull_times", MOST, 1.25)],
+    "growth: streams": [("frond.publish_times", MOST, 1.25)],
+    "growth: consumers": [("frond.publish_times", MOST, 1.25)],
+    "growth: subjects": [("frond.publish_times", MOST, 1.25), ("frond.pull_times", MOST, 1.25)],
 }
 
 
