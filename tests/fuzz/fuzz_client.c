@@ -144,6 +144,8 @@ static void play(struct slice talk, bool restricted, size_t piece, struct heard 
                   : NULL);
     wire_split(w, piece);
     wire_say(w, talk.p, talk.n);
+    for (int i = 0; i < 100; i++) /* whatever was begun has an end */
+        wire_say(w, "\r\nPING\r\n", 8);
     fake_loop_run(site.srv.loop);
     take_heard(watcher, strict ? may_publish : NULL, &out->watcher);
     say(watcher, "PUB s.x r 1\r\nx\r\nPUB s.no.x 1\r\nx\r\nPUB q.1 1\r\ny\r\nPUB secret "
