@@ -19,7 +19,8 @@ struct hello { /* CONNECT's members; strings borrow from the document */
     json_t *doc;
     int protocol;
     bool verbose, pedantic, echo, headers, no_responders;
-    struct slice name, lang, version, account, new_account;
+    struct slice name, lang, version, account;
+    bool new_account;
     struct auth_hello who;
 };
 
@@ -77,7 +78,7 @@ static bool read_hello(const struct client *cl, struct slice text, struct hello 
            get_int(h->doc, "protocol", &h->protocol) && get_str(h->doc, "name", &h->name) &&
            get_str(h->doc, "lang", &h->lang) && get_str(h->doc, "version", &h->version) &&
            get_str(h->doc, "account", &h->account) &&
-           get_str(h->doc, "new_account", &h->new_account) &&
+           get_bool(h->doc, "new_account", &h->new_account) &&
            get_str(h->doc, "user", &h->who.user) && get_str(h->doc, "pass", &h->who.pass) &&
            get_str(h->doc, "auth_token", &h->who.token) && get_str(h->doc, "nkey", &h->who.nkey) &&
            get_str(h->doc, "sig", &h->who.sig) && get_str(h->doc, "jwt", &h->who.jwt);
@@ -100,7 +101,7 @@ static void take_hello(struct client *cl, const struct hello *h)
     cl->headers = h->headers && !cl->srv->rules.no_headers;
     cl->no_responders = h->no_responders;
     cl->protocol = h->protocol;
-    cl->names_account = h->account.n || h->new_account.n;
+    cl->names_account = h->account.n || h->new_account;
     keep(&cl->name, h->name);
     keep(&cl->lang, h->lang);
     keep(&cl->version, h->version);

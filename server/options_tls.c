@@ -24,7 +24,7 @@ static const struct opt_row rows[] = {
     {"certs certificates", OPT_CALL, AT(pairs), .read = read_certs, .help = "several {cert_file, key_file}"},
     {"ca_file", OPT_CALL, AT(ca_file), .read = read_file_name, .help = "authorities the peer's certificate is checked against"},
     {"verify", OPT_CALL, AT(verify), .read = read_flag, .help = "clients must show a certificate"},
-    {"verify_and_map", OPT_CALL, AT(verify_and_map), .read = read_flag, .help = "and are the user it names"},
+    {"verify_and_map", OPT_CALL, AT(verify_and_map), .read = read_flag, .help = "and are the user it names: an error where we listen"},
     {"insecure", OPT_CALL, AT(insecure), .read = read_flag, .help = "dialling: take any certificate"},
     {"timeout", OPT_CALL, AT(timeout_ns), .text = "2s", .read = read_timeout, .help = "of the handshake"},
     {"min_version", OPT_CALL, AT(min_version), .text = "1.2", .read = read_min_version, .help = "1.2 or 1.3"},
@@ -311,11 +311,12 @@ const struct tls_options *opt_tls(struct opt_reader *r, const struct conf_node *
     const char *why = r->errors.len == errors ? opt_tls_files(r->o, &t) : NULL;
     if (why)
         opt_error(r, n, "%s", why);
+    if (t.verify_and_map && !client) /* its users need no password: the certificate is theirs */
+        opt_error(r, n,
+                  "\"verify_and_map\" needs a feature this server does not have yet, and can't be "
+                  "ignored safely");
     if (r->errors.len != errors)
         return NULL;
-    if (t.verify_and_map && !client)
-        opt_later(r, n,
-                  "verify_and_map (certificates are asked for, users are not taken from them)");
     return opt_copy(r, &t, sizeof t);
 }
 
