@@ -156,15 +156,19 @@ void js_hdr_join(struct buf *out, struct slice hdr, struct slice lines)
     buf_add_str(out, "\r\n");
 }
 
+struct repeat {
+    struct js_stream *s;
+    uint64_t before; /* the message before it on its subject */
+};
+
 static int republish_one(void *arg, const struct record_out *m)
 {
-    struct js_stream *s = arg;
+    struct js_stream *s = ((struct repeat *)arg)->s;
+    uint64_t before = ((struct repeat *)arg)->before;
     struct buf to = BUF_INIT, lines = BUF_INIT, hdr = BUF_INIT;
-    struct store_filter same = {&m->subject, 1};
     char when[40];
 
     if (transform_apply(s->republish, m->subject, &to) && subject_valid_literal(buf_slice(&to))) {
-        uint64_t before = m->seq > 1 ? store_last_seq(s->store, &same, m->seq - 1) : 0;
         size_t n = time_print(m->ts, when);
         buf_printf(&lines,
                    "Nats-Stream: %.*s\r\nNats-Subject: %.*s\r\nNats-Sequence: "
@@ -185,10 +189,11 @@ static int republish_one(void *arg, const struct record_out *m)
 }
 
 /* A roll-up or a limit may have taken it already: then there is nothing to repeat. */
-static void republish(struct js_stream *s, uint64_t seq)
+static void republish(struct js_stream *s, const struct store_receipt *r)
 {
+    struct repeat it = {s, r->last};
     if (s->republish && s->store && s->state == STREAM_LIVE)
-        (void)!store_get(s->store, seq, republish_one, s);
+        (void)!store_get(s->store, r->seq, republish_one, &it);
 }
 
 /* --- the store's answer ----------------------------------------------------------------------- */
@@ -204,7 +209,7 @@ static void on_receipt(void *arg, const struct store_receipt *r)
     if (!s->acc->closed) {
         if (r->err == 0) {
             if (t->republish && !r->duplicate)
-                republish(s, r->seq);
+                republish(s, r);
             if (reply.n)
                 say_ack(s, reply, r);
         } else if (reply.n) {

@@ -31,6 +31,7 @@
 #define STATE_VERSION   1
 #define STATE_HEAD      13
 #define EXPIRE_AT_ONCE  1000
+#define LOOK_BACK       8192 /* records looked at for the last message, before that becomes a job */
 
 static const struct sm_rule rules[] = {
     [CONSUMER_MAKING] = {"MAKING",
@@ -198,11 +199,13 @@ static void choose_start(struct js_consumer *c)
     struct store_filter f = consumer_filters(c->cfg);
     struct stream *s = c->stream->store;
     struct stream_state st;
-    uint64_t start = 0;
+    uint64_t start = 0, up_to = 0;
     store_state(s, &st);
     switch (c->cfg->deliver_policy) {
     case DELIVER_LAST:
-        start = f.n ? store_last_seq(s, &f, 0) : st.last_seq;
+        start = f.n ? 0 : st.last_seq;
+        if (f.n && store_look_back(s, &f, &up_to, LOOK_BACK, &start) == READ_BUDGET)
+            c->latest_up_to = start = st.last_seq; /* far away: a list of one, found by a job */
         break;
     case DELIVER_NEW:
         start = st.last_seq + 1;

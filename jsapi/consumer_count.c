@@ -126,6 +126,10 @@ static void on_latest(void *arg, int err, const uint64_t *seqs, size_t n, uint64
     bool fresh = c->state == CONSUMER_MAKING;
     (void)as_of;
     c->listing = NULL;
+    if (c->cfg->deliver_policy == DELIVER_LAST && n) { /* of all subjects together */
+        seqs += n - 1;
+        n = 1;
+    }
     free(c->latest);
     c->latest = n ? xmalloc(n * sizeof *c->latest) : NULL;
     c->latest_n = c->latest_at = 0;

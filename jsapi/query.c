@@ -27,6 +27,7 @@ struct search {
     struct job job;
     struct js_stream *s;  /* held */
     uint64_t from;        /* the next number to look at */
+    bool back;            /* the newest is sought, from there backwards */
     struct slice pattern; /* borrowed from the query */
     query_fn *found;
     void *arg;
@@ -42,9 +43,28 @@ static int take(void *arg, const struct record_out *m)
     return READ_STOP;
 }
 
+static bool look_back(struct search *f)
+{
+    struct store_filter filter = {&f->pattern, 1};
+    struct stream *s = f->s->state == STREAM_LIVE ? f->s->store : NULL;
+    uint64_t seq = 0;
+
+    if (s && store_look_back(s, &filter, &f->from, SCAN_AT_ONCE, &seq) == READ_BUDGET)
+        return false;
+    if (seq)
+        (void)!store_get(s, seq, take, f);
+    if (!f->answered) {
+        f->answered = true;
+        f->found(f->arg, NULL);
+    }
+    return true;
+}
+
 /* Looks at a portion. True: answered. */
 static bool look(struct search *f)
 {
+    if (f->back)
+        return look_back(f);
     struct store_filter filter = {&f->pattern, f->pattern.n ? 1 : 0};
     struct read_budget budget = {.max_msgs = 1, .max_scan = SCAN_AT_ONCE, .max_bytes = UINT64_MAX};
     int r = f->s->state == STREAM_LIVE && f->s->store
@@ -78,11 +98,11 @@ static enum job_result step(struct job *j, const struct job_budget *b)
     return JOB_DONE;
 }
 
-static void search(struct js_stream *s, const struct msg_query *q, uint64_t from, query_fn *found,
-                   void *arg)
+static void search(struct js_stream *s, struct slice pattern, bool back, uint64_t from,
+                   query_fn *found, void *arg)
 {
     struct search here = {
-        .s = s, .from = from, .pattern = q->next_by_subj, .found = found, .arg = arg};
+        .s = s, .from = from, .back = back, .pattern = pattern, .found = found, .arg = arg};
 
     js_stream_hold(s);
     if (look(&here)) {
@@ -92,7 +112,7 @@ static void search(struct js_stream *s, const struct msg_query *q, uint64_t from
     struct search *f = xmalloc(sizeof *f);
     *f = here;
     list_push_back(&s->acc->js->searches, &f->link);
-    job_init(&f->job, "next message by subject", step);
+    job_init(&f->job, back ? "last message by subject" : "next message by subject", step);
     s->acc->js->host.turn->job_start(s->acc->js->host.turn->loop, &f->job);
 }
 
@@ -103,13 +123,14 @@ void query_one(struct js_stream *s, const struct msg_query *q, query_fn *found, 
     int err;
 
     if (q->next_by_subj.n) {
-        search(s, q, seq ? seq : 1, found, arg);
+        search(s, q->next_by_subj, false, seq ? seq : 1, found, arg);
         return;
     }
-    if (seq > 0)
-        err = store_get(s->store, seq, take, &one);
-    else
-        err = store_get_last(s->store, q->last_by_subj, take, &one);
+    if (seq == 0) {
+        search(s, q->last_by_subj, true, 0, found, arg);
+        return;
+    }
+    err = store_get(s->store, seq, take, &one);
     if (err && !one.answered)
         found(arg, NULL);
 }

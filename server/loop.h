@@ -3,8 +3,9 @@
  * One thread does everything but commit. A turn is:
  *
  *     wait → clocks → sockets (each connection a bounded number of verbs) → timers
- *          → mail (receipts, the helper's results) → posted work → jobs, 1 ms (5 ms when idle)
- *          → at_end (batches handed over, sockets written) → what was closed is freed
+ *          → mail (receipts, the helper's results) → posted work
+ *          → at_end (batches handed over, sockets written)
+ *          → jobs, 0.2 to 1 ms, and what they post and want at the end → what was closed is freed
  *
  * Waiting is sleeping, but while events come less than 100 us apart and are small, the loop looks
  * for the next one for a moment before it sleeps; server/loop_poll.h says what that may cost.

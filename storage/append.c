@@ -26,20 +26,24 @@ struct parked {
 
 /* --- questions ------------------------------------------------------------------------------- */
 
-/* The newest live number on a literal subject, or on any that matches. */
-static uint64_t newest_on(struct stream *s, struct slice subject)
+static struct slice expected_subject(const struct record_in *rec)
 {
-    if (subject_has_wildcard(subject))
-        return limits_last_matching(s, subject);
-    struct subject *e = index_get(s, subject, false);
-    return e ? index_last(s, e) : 0;
+    return rec->expect_subject.n ? rec->expect_subject : rec->subject;
+}
+
+/* A portion of the search, when there is one. */
+static bool known_last(struct stream *s, const struct record_in *rec)
+{
+    uint64_t last;
+    return !(rec->flags & REC_EXPECT_SUBJECT_SEQ) || limits_newest(s, expected_subject(rec), &last);
 }
 
 static int expectations(struct stream *s, const struct record_in *rec, struct waiter *w)
 {
     if (rec->flags & REC_EXPECT_SUBJECT_SEQ) {
         stream_trim(s);
-        w->last = newest_on(s, rec->expect_subject.n ? rec->expect_subject : rec->subject);
+        while (!limits_newest(s, expected_subject(rec), &w->last)) /* known_last() has found it */
+            ;
         if (w->last != rec->expect_subject_seq)
             return E_LAST_SUBJECT_SEQ;
     }
@@ -148,7 +152,8 @@ static void remember_id(struct stream *s, const struct record_in *rec, uint64_t 
         dedupe_add(&s->dedupe, rec->msg_id, seq, ts);
 }
 
-static void count_in(struct stream *s, const struct record *r, uint64_t seq)
+/* Returns the subject's newest number before. */
+static uint64_t count_in(struct stream *s, const struct record *r, uint64_t seq)
 {
     uint64_t bytes = stream_account(s, r);
     if (!s->now.msgs) {
@@ -161,7 +166,7 @@ static void count_in(struct stream *s, const struct record *r, uint64_t seq)
     s->now.last_seq = seq;
     s->now.last_ts = r->ts;
     store_account(s, (int64_t)bytes);
-    index_add(s, r->subject, seq);
+    return index_add(s, r->subject, seq);
 }
 
 /* A number without a message: first moves over it while the stream is empty. */
@@ -201,7 +206,7 @@ static int write_record(struct stream *s, struct record *r, uint64_t seq)
     return 0;
 }
 
-static int put(struct stream *s, const struct record_in *rec, uint64_t *seq)
+static int put(struct stream *s, const struct record_in *rec, uint64_t *seq, uint64_t *before)
 {
     bool skip = (rec->flags & REC_SKIP) != 0;
     struct record r = {.subject = rec->subject,
@@ -220,7 +225,7 @@ static int put(struct stream *s, const struct record_in *rec, uint64_t *seq)
     if (skip)
         count_skip(s, *seq, r.ts);
     else
-        count_in(s, &r, *seq);
+        *before = count_in(s, &r, *seq);
     if (*seq > last + 1 && s->now.first_seq <= last)
         stream_skip_numbers(s, last + 1, *seq - 1);
     remember_id(s, rec, *seq, r.ts);
@@ -242,7 +247,7 @@ static void append_now(struct stream *s, const struct record_in *rec, store_appe
         w->err = room_for(s, rec);
     uint64_t seq = 0;
     if (!w->err)
-        w->err = put(s, rec, &seq);
+        w->err = put(s, rec, &seq, &w->last);
     w->seq = seq;
     if (w->err)
         return;
@@ -254,8 +259,10 @@ static void append_now(struct stream *s, const struct record_in *rec, store_appe
 
 static bool must_wait(const struct stream *s, const struct record_in *rec)
 {
-    return s->index.behind || (s->dedupe.building && dedups(s, rec));
+    return s->index.behind || s->held || (s->dedupe.building && dedups(s, rec));
 }
+
+static void hold(struct stream *s);
 
 static size_t keep(char *at, struct slice *s)
 {
@@ -303,14 +310,42 @@ void append_unpark(struct stream *s)
         struct parked *p = LIST_ENTRY(e, struct parked, link);
         if (must_wait(s, &p->rec))
             continue;
+        if (!known_last(s, &p->rec)) {
+            hold(s);
+            return;
+        }
         unpark(s, p);
         append_now(s, &p->rec, p->done, p->arg);
         free(p);
     }
 }
 
+static enum job_result on_hold(struct job *j, const struct job_budget *b)
+{
+    struct stream *s = CONTAINER_OF(j, struct stream, holding);
+    do {
+        s->held = false;
+        append_unpark(s);
+    } while (s->held && !job_over(b));
+    return s->held ? JOB_MORE : JOB_DONE;
+}
+
+/* In order: whatever comes later waits as well. */
+static void hold(struct stream *s)
+{
+    s->held = true;
+    s->st->turn->job_start(s->st->turn->loop, &s->holding);
+}
+
+void append_init(struct stream *s)
+{
+    job_init(&s->holding, "searching the expected message", on_hold);
+}
+
 void append_refuse_parked(struct stream *s, int err)
 {
+    s->held = false;
+    s->st->turn->job_stop(s->st->turn->loop, &s->holding);
     LIST_EACH_SAFE(e, &s->parked)
     {
         struct parked *p = LIST_ENTRY(e, struct parked, link);
@@ -341,7 +376,12 @@ int store_append(struct stream *s, const struct record_in *rec, store_append_fn 
         if (st->waiting > WAITING_MAX)
             return E_FULL;
     }
-    if (__builtin_expect(must_wait(s, rec), 0))
+    bool waits = must_wait(s, rec);
+    if (!waits && !known_last(s, rec)) {
+        hold(s);
+        waits = true;
+    }
+    if (__builtin_expect(waits, 0))
         park(s, rec, done, arg);
     else
         append_now(s, rec, done, arg);

@@ -17,6 +17,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/index.h"
 
+#include <limits.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -25,7 +27,9 @@
 #include "storage/store.h"
 
 enum {
-    EVICT_LOOKS = 8192, /* clean entries looked at after each commit */
+    EVICT_LOOKS = 8192,   /* clean entries looked at after each commit */
+    ADD_LOOKS = 256,      /* records looked at for the newest one before, where that was removed */
+    GRAVE_PORTION = 1000, /* entries freed before the clock is read */
     CATCH_APPENDS = 0,
     CATCH_DELETES,
     CATCH_TRIMS,
@@ -38,6 +42,8 @@ void index_init(struct index *x)
     htab_init(&x->table);
     list_init(&x->dirty);
     list_init(&x->next);
+    list_init(&x->clean);
+    list_init(&x->cleans);
     for (size_t i = 0; i < INDEX_BUCKETS; i++)
         list_init(&x->bucket[i]);
 }
@@ -52,32 +58,120 @@ static bool same_entry(const void *item, const void *key)
     return item == key;
 }
 
+/* An entry that is clean now; a memory stream's are all and stay. */
+static void lay_by(struct subject *e)
+{
+    struct index *x = &e->stream->index;
+    struct store *st = e->stream->st;
+    list_unlink(&e->link);
+    list_push_back(&x->clean, &e->link);
+    if (e->stream->memory)
+        return;
+    st->clean_subjects++;
+    if (list_empty(&x->cleans))
+        list_push_back(&st->cleans, &x->cleans);
+}
+
 static void forget(struct subject *e)
 {
     struct index *x = &e->stream->index;
     struct store *st = e->stream->st;
     if (x->hot == e)
         x->hot = NULL;
-    if (!e->dirty)
-        st->clean_subjects--;
-    else
+    if (e->dirty)
         x->ndirty--;
+    else if (!e->stream->memory)
+        st->clean_subjects--;
     (void)htab_del(&x->table, hash_slice(subject_text(e)), same_entry, e);
     list_unlink(&e->link);
     free(e);
 }
 
+/* --- graves ---------------------------------------------------------------------------------- */
+
+/* Entries of an index that was cleared: freed in portions, for there may be a million. */
+struct grave {
+    struct list link; /* in st->graves */
+    struct job job;
+    struct store *st;
+    struct list entries;
+    struct htab table; /* its slots are one piece of memory */
+};
+
+static bool dig(struct grave *g, unsigned most)
+{
+    struct list *e;
+    for (; most && (e = list_pop(&g->entries)) != NULL; most--)
+        free(LIST_ENTRY(e, struct subject, link));
+    return list_empty(&g->entries);
+}
+
+static void grave_free(struct grave *g)
+{
+    list_unlink(&g->link);
+    htab_release(&g->table);
+    free(g);
+}
+
+static enum job_result on_dig(struct job *j, const struct job_budget *budget)
+{
+    struct grave *g = CONTAINER_OF(j, struct grave, job);
+    do {
+        if (dig(g, GRAVE_PORTION)) {
+            grave_free(g);
+            return JOB_DONE;
+        }
+    } while (!job_over(budget));
+    return JOB_MORE;
+}
+
+void index_graves_end(struct store *st)
+{
+    LIST_EACH_SAFE(e, &st->graves)
+    {
+        struct grave *g = LIST_ENTRY(e, struct grave, link);
+        st->turn->job_stop(st->turn->loop, &g->job);
+        (void)dig(g, UINT_MAX);
+        grave_free(g);
+    }
+}
+
+/* Takes all entries and the table out of the index. */
+static void bury(struct stream *s)
+{
+    struct index *x = &s->index;
+    struct store *st = s->st;
+    struct grave *g = xcalloc(1, sizeof *g);
+    size_t n = x->table.count;
+    if (!s->memory)
+        st->clean_subjects -= n - x->ndirty;
+    list_init(&g->entries);
+    list_splice(&g->entries, &x->dirty);
+    list_splice(&g->entries, &x->next);
+    list_splice(&g->entries, &x->clean);
+    for (size_t i = 0; i < INDEX_BUCKETS; i++)
+        list_splice(&g->entries, &x->bucket[i]);
+    list_unlink(&x->cleans);
+    g->st = st;
+    g->table = x->table;
+    htab_init(&x->table);
+    x->hot = NULL;
+    x->ndirty = 0;
+    job_init(&g->job, "forgetting subjects", on_dig);
+    list_init(&g->link);
+    if (n <= GRAVE_PORTION || st->closing) {
+        (void)dig(g, UINT_MAX);
+        grave_free(g);
+        return;
+    }
+    list_push_back(&st->graves, &g->link);
+    st->turn->job_start(st->turn->loop, &g->job);
+}
+
 void index_release(struct stream *s)
 {
     struct index *x = &s->index;
-    size_t pos = 0;
-    for (struct subject *e; (e = htab_next(&x->table, &pos));) {
-        if (!e->dirty)
-            s->st->clean_subjects--;
-        list_unlink(&e->link);
-        free(e);
-    }
-    htab_release(&x->table);
+    bury(s);
     buf_release(&x->deletes);
     free(x->splitters);
     pin_clear(&x->pin);
@@ -103,9 +197,7 @@ void index_cleaned(struct subject *e)
 {
     e->dirty = false;
     e->stream->index.ndirty--;
-    e->stream->st->clean_subjects++;
-    list_unlink(&e->link);
-    list_push_back(&e->stream->st->clean, &e->link);
+    lay_by(e);
 }
 
 /* --- finding --------------------------------------------------------------------------------- */
@@ -135,8 +227,7 @@ static struct subject *entry_new(struct stream *s, uint64_t hash, struct slice s
     *e = (struct subject){.stream = s, .n = (uint32_t)subject.n};
     memcpy(e->text, subject.p, subject.n);
     list_init(&e->link);
-    list_push_back(&s->st->clean, &e->link);
-    s->st->clean_subjects++;
+    lay_by(e);
     htab_put(&s->index.table, hash, e);
     return e;
 }
@@ -186,9 +277,11 @@ bool index_in_memory(struct stream *s, struct slice subject)
 
 /* --- changing -------------------------------------------------------------------------------- */
 
-void index_add(struct stream *s, struct slice subject, uint64_t seq)
+uint64_t index_add(struct stream *s, struct slice subject, uint64_t seq)
 {
     struct subject *e = index_get(s, subject, true);
+    uint64_t before;
+    (void)index_last(s, e, ADD_LOOKS, &before);
     if (!e->count++) {
         s->now.num_subjects++;
         e->first = seq;
@@ -200,6 +293,7 @@ void index_add(struct stream *s, struct slice subject, uint64_t seq)
     e->last = seq;
     e->flags &= (uint8_t)~SUBJ_LAST_STALE;
     soil(e);
+    return before;
 }
 
 static void take_out(struct subject *e, uint64_t seq)
@@ -236,16 +330,7 @@ void index_remove(struct stream *s, struct slice subject, uint64_t seq)
 void index_clear(struct stream *s)
 {
     struct index *x = &s->index;
-    size_t pos = 0;
-    x->hot = NULL;
-    for (struct subject *e; (e = htab_next(&x->table, &pos));) {
-        if (!e->dirty)
-            s->st->clean_subjects--;
-        list_unlink(&e->link);
-        (void)htab_del(&x->table, hash_slice(subject_text(e)), same_entry, e);
-        free(e);
-    }
-    x->ndirty = 0;
+    bury(s);
     x->flushing = false;
     free(x->splitters);
     x->splitters = NULL;
@@ -277,66 +362,60 @@ uint64_t index_first(struct stream *s, struct subject *e, uint32_t most)
     return found;
 }
 
-/* The last record of the subject in [low, high] for which live() holds. */
-static uint64_t scan_back(struct stream *s, struct slice subject, uint64_t low, uint64_t high,
-                          bool (*live)(struct stream *, uint64_t))
+bool index_last(struct stream *s, struct subject *e, uint32_t most, uint64_t *seq)
 {
     struct reader r;
-    uint64_t found = 0;
+    *seq = e->count ? e->last : 0;
+    if (!e->count || !(e->flags & SUBJ_LAST_STALE))
+        return true;
     reader_init(&r, s);
-    uint64_t seq = reader_prev(&r, high);
-    while (seq && seq >= low && !found) {
+    uint64_t at = reader_prev(&r, e->last);
+    bool found = false;
+    while (at >= s->now.first_seq && at && !found && most--) {
         struct record rec;
-        if (reader_get(&r, seq, false, &rec) == 0 && slice_eq(rec.subject, subject) && live(s, seq))
-            found = seq;
-        else
-            seq = reader_prev(&r, seq - 1);
+        found = reader_get(&r, at, false, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
+                stream_live_now(s, at);
+        if (!found)
+            at = reader_prev(&r, at - 1);
     }
     reader_end(&r);
-    return found;
-}
-
-uint64_t index_last(struct stream *s, struct subject *e)
-{
-    if (!e->count)
-        return 0;
-    if (e->flags & SUBJ_LAST_STALE) {
-        uint64_t found = scan_back(s, subject_text(e), s->now.first_seq, e->last, stream_live_now);
-        if (!found)
-            return 0;
-        e->last = found;
+    bool over = found || at < s->now.first_seq || !at;
+    *seq = found ? at : 0;
+    if (found)
         e->flags &= (uint8_t)~SUBJ_LAST_STALE;
-    }
-    return e->last;
+    if (found || !over)
+        e->last = at; /* progress is kept */
+    return over;
 }
 
-uint64_t index_last_shown(struct stream *s, struct slice subject)
+bool index_knows_last(struct stream *s, struct slice subject, uint64_t up_to, uint64_t *seq)
 {
+    if (s->index.behind)
+        return false;
     struct subject *e = index_get(s, subject, false);
-    uint64_t last = e ? index_last(s, e) : 0;
-    if (last && last <= s->shown.last_seq)
-        return last;
-    /* Newer ones are not durable yet, or its last ones are going: look at what readers see. */
-    uint64_t low = e && e->prev ? e->prev : s->shown.first_seq;
-    if (!e && s->undone.n == 0 && s->now.first_seq == s->shown.first_seq)
-        return 0;
-    if (e && !e->prev && e->count && e->first > s->shown.last_seq && s->undone.n == 0 &&
-        s->now.first_seq == s->shown.first_seq)
-        return 0; /* all of its messages are still on their way to the disk */
-    return scan_back(s, subject, low, s->shown.last_seq, stream_live_shown);
+    bool same_past = s->undone.n == 0 && s->now.first_seq == s->shown.first_seq;
+    if (e && !(e->flags & SUBJ_LAST_STALE) && e->last <= up_to && e->last <= s->shown.last_seq) {
+        *seq = e->last;
+        return true;
+    }
+    /* Newer ones are not durable yet, or its last ones are going. */
+    *seq = 0;
+    return same_past && (!e || (!e->prev && e->first > s->shown.last_seq));
 }
 
 void index_evict(struct store *st)
 {
     unsigned looks = EVICT_LOOKS;
-    while (st->clean_subjects > st->lazy_at.clean_max && looks-- && !list_empty(&st->clean)) {
-        struct subject *e = LIST_ENTRY(st->clean.next, struct subject, link);
-        /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): forget() took the freed one out */
-        bool kept = e->stream->memory || e->last > e->stream->shown.last_seq ||
-                    e->written > st->durable_batch;
-        if (kept) {
+    while (st->clean_subjects > st->lazy_at.clean_max && looks-- && !list_empty(&st->cleans)) {
+        struct index *x = LIST_ENTRY(st->cleans.next, struct index, cleans);
+        list_unlink(&x->cleans);
+        if (list_empty(&x->clean))
+            continue;
+        list_push_back(&st->cleans, &x->cleans); /* a look at each in turn */
+        struct subject *e = LIST_ENTRY(x->clean.next, struct subject, link);
+        if (e->last > e->stream->shown.last_seq || e->written > st->durable_batch) {
             list_unlink(&e->link);
-            list_push_back(&st->clean, &e->link);
+            list_push_back(&x->clean, &e->link);
         } else {
             forget(e);
         }

@@ -27,7 +27,7 @@
 #include "storage/batch.h"
 
 struct subject {
-    struct list link; /* in one of the index's dirty lists, or the store's clean list */
+    struct list link; /* in one of the index's lists: dirty, next, a bucket, or clean */
     struct stream *stream;
     uint64_t first, last; /* of the live ones, while count > 0 */
     uint64_t prev;        /* while last isn't durable: the newest durable one before it, or 0 */
@@ -52,7 +52,9 @@ struct index {
     struct htab table;
     struct subject *hot;               /* the one asked for last */
     struct list dirty, next;           /* of the generation being written; changed since it began */
-    size_t ndirty;                     /* both */
+    struct list clean;                 /* the others, oldest first: could be given up */
+    struct list cleans;                /* in st->cleans while any are clean (not a memory stream) */
+    size_t ndirty;                     /* dirty and next */
     bool flushing;                     /* a generation is being written */
     struct list bucket[INDEX_BUCKETS]; /* a large generation, by ranges of subjects */
     char *splitters; /* where the ranges begin, while a large generation is written: one block of
@@ -77,17 +79,22 @@ void index_release(struct stream *s);
 struct subject *index_get(struct stream *s, struct slice subject, bool create);
 /* Is there an entry in memory, so that a row may be on its way? */
 bool index_in_memory(struct stream *s, struct slice subject);
-void index_add(struct stream *s, struct slice subject, uint64_t seq);
+/* Returns the newest live number the subject had before, 0: none. */
+uint64_t index_add(struct stream *s, struct slice subject, uint64_t seq);
 void index_remove(struct stream *s, struct slice subject, uint64_t seq);
-/* Everything is gone, in O(entries in memory). */
+/* Everything is gone. Entries in memory are freed by a job. */
 void index_clear(struct stream *s);
+/* At close: that job's work, at once. */
+void index_graves_end(struct store *st);
 /* The first live number of it, repaired, looking at no more than `most` records; 0: not found
  * within them (go on later). */
 uint64_t index_first(struct stream *s, struct subject *e, uint32_t most);
-/* The last live number as decided; 0: none. */
-uint64_t index_last(struct stream *s, struct subject *e);
-/* The last live number that readers may see; 0: none. */
-uint64_t index_last_shown(struct stream *s, struct slice subject);
+/* The last live number as decided into *seq (0: none), repaired in the same way; false: not found
+ * within `most` records (go on later). */
+bool index_last(struct stream *s, struct subject *e, uint32_t most, uint64_t *seq);
+/* The last live number <= up_to that readers may see, 0: none, when the index knows it without a
+ * look at the records. */
+bool index_knows_last(struct stream *s, struct slice subject, uint64_t up_to, uint64_t *seq);
 
 /* Does it want to write rows? */
 bool index_wants_flush(const struct stream *s, int64_t now, bool force);

@@ -116,22 +116,62 @@ uint64_t limits_first_size(struct stream *s, struct subject *e)
     return size;
 }
 
-uint64_t limits_last_matching(struct stream *s, struct slice pattern)
+/* The newest match in [low, high], looking at no more than *most records. *at: found, or the place
+ * to go on from, or below low when there is none. */
+static bool match_back(struct stream *s, struct slice pattern, uint64_t low, uint64_t *at,
+                       uint32_t *most)
 {
     struct reader r;
-    uint64_t found = 0;
+    bool found = false;
     reader_init(&r, s);
-    uint64_t seq = reader_prev(&r, s->now.last_seq);
-    while (seq && seq >= s->now.first_seq && !found) {
+    uint64_t seq = reader_prev(&r, *at);
+    for (; seq && seq >= low && *most; --*most) {
         struct record rec;
-        if (reader_get(&r, seq, false, &rec) == 0 && subject_match(rec.subject, pattern) &&
-            stream_live_now(s, seq))
-            found = seq;
-        else
-            seq = reader_prev(&r, seq - 1);
+        found = reader_get(&r, seq, false, &rec) == 0 && subject_match(rec.subject, pattern) &&
+                stream_live_now(s, seq);
+        if (found)
+            break;
+        seq = reader_prev(&r, seq - 1);
     }
     reader_end(&r);
+    *at = seq >= low ? seq : low - 1;
     return found;
+}
+
+static void search_begin(struct stream *s, struct slice pattern)
+{
+    struct last_search *x = &s->search;
+    buf_clear(&x->pattern);
+    buf_add_slice(&x->pattern, pattern);
+    x->low = x->high = s->now.last_seq;
+}
+
+/* What came since the last question first, then on from where that one ended. */
+static bool newest_match(struct stream *s, struct slice pattern, uint64_t *seq)
+{
+    struct last_search *x = &s->search;
+    uint32_t all = UINT32_MAX, some = SEARCH;
+    if (!slice_eq(buf_slice(&x->pattern), pattern))
+        search_begin(s, pattern);
+    *seq = s->now.last_seq;
+    if (x->high < s->now.last_seq && match_back(s, pattern, x->high + 1, seq, &all)) {
+        x->low = *seq;
+        x->high = s->now.last_seq;
+        return true;
+    }
+    x->high = s->now.last_seq;
+    bool found = x->low && match_back(s, pattern, s->now.first_seq, &x->low, &some);
+    *seq = found ? x->low : 0;
+    return found || !x->low || x->low < s->now.first_seq;
+}
+
+bool limits_newest(struct stream *s, struct slice subject, uint64_t *seq)
+{
+    if (subject_has_wildcard(subject))
+        return newest_match(s, subject, seq);
+    struct subject *e = index_get(s, subject, false);
+    *seq = 0;
+    return !e || index_last(s, e, SEARCH, seq);
 }
 
 /* --- after an append ------------------------------------------------------------------------- */

@@ -12,8 +12,9 @@ void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t
 bool limits_subject(struct stream *s, struct subject *e, uint64_t most);
 /* What the oldest message of the subject is accounted as. */
 uint64_t limits_first_size(struct stream *s, struct subject *e);
-/* The newest live number (as decided) whose subject matches the pattern; 0: none. */
-uint64_t limits_last_matching(struct stream *s, struct slice pattern);
+/* The newest live number (as decided) on a subject, or on any that matches the pattern, into *seq;
+ * 0: none. False: not found yet, ask again: it goes on where it was. */
+bool limits_newest(struct stream *s, struct slice subject, uint64_t *seq);
 /* Drops live messages older than max_age, about `most` of them; true when more are due. Sets the
  * expiry timer. */
 bool limits_expire(struct stream *s, uint32_t most);

@@ -4,26 +4,24 @@
  * number when it begins; newer messages are not its business. What is removed behind its place is
  * taken off again, so a count is exact when it is answered.
  *
- * Subjects are walked in byte order: rows of the file, overruled by entries in memory; subjects
- * that have no row yet are collected when the walk begins.
+ * The newest number of each subject is what the index says where that is durable already. The
+ * others (written to since, or their newest one was removed) are put into a table, and one walk
+ * back over the records finds all of them.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/looks.h"
 
 #include "base/job.h"
 #include "base/mem.h"
+#include "base/msort.h"
 #include "base/subject.h"
+#include "storage/listing.h"
 #include "storage/reader.h"
 #include "storage/store.h"
 
 enum { PORTION = 1000 };
 
 enum look_kind { LOOK_COUNT, LOOK_LASTS, LOOK_SUBJECTS, LOOK_DELETED };
-
-struct found {
-    uint32_t at, n; /* text in names */
-    uint64_t count; /* messages, or the last number */
-};
 
 struct store_job {
     struct list link; /* in s->jobs */
@@ -35,15 +33,16 @@ struct store_job {
     uint64_t as_of, from, up_to;
     uint64_t pos; /* records below were looked at */
     uint64_t count;
-    size_t limit, offset;
+    size_t limit;
     struct slice *patterns; /* text of the filter lies behind them */
     size_t npatterns;
     bool begun;
-    struct buf row_pos; /* the subject row to go on from */
-    struct buf names;   /* subjects found */
-    struct found *found;
-    size_t nfound, found_cap;
-    size_t fresh; /* the first so many of found came from memory */
+    struct listing list; /* of subjects */
+    bool listed;         /* it is complete */
+    struct htab open;    /* subjects whose newest number the walk back has to find: struct listed */
+    uint64_t back;       /* where that walk goes on; 0: not begun */
+    struct msort sort;   /* of seqs, at the end */
+    bool sorting;
     uint64_t *seqs;
     size_t nseqs, seqs_cap;
     union {
@@ -67,27 +66,22 @@ static bool matches(const struct store_job *l, struct slice subject)
 static void look_free(struct store_job *l)
 {
     list_unlink(&l->link);
-    buf_release(&l->row_pos);
-    buf_release(&l->names);
-    free(l->found);
+    listing_release(&l->list);
+    htab_release(&l->open);
+    msort_release(&l->sort);
     free(l->seqs);
     free(l->patterns);
     free(l);
 }
 
-static struct slice name_of(const struct store_job *l, const struct found *f)
-{
-    return slice_of(buf_slice(&l->names).p + f->at, f->n);
-}
-
 static void answer_subjects(struct store_job *l, int err)
 {
-    size_t from = l->offset < l->nfound ? l->offset : l->nfound;
-    size_t n = l->nfound - from < l->limit ? l->nfound - from : l->limit;
-    struct subject_count *out = xcalloc(n + 1, sizeof *out);
+    size_t n = err ? 0 : l->list.npage;
+    struct subject_count *out = xmalloc((n + 1) * sizeof *out);
     for (size_t i = 0; i < n; i++)
-        out[i] = (struct subject_count){name_of(l, &l->found[from + i]), l->found[from + i].count};
-    l->done.subjects(l->arg, err, out, err ? 0 : n, l->nfound);
+        out[i] =
+            (struct subject_count){listing_name(&l->list, &l->list.page[i]), l->list.page[i].count};
+    l->done.subjects(l->arg, err, out, n, l->list.total);
     free(out);
 }
 
@@ -139,126 +133,6 @@ void looks_removed(struct stream *s, uint64_t seq, uint64_t last, struct slice s
     }
 }
 
-/* --- subjects -------------------------------------------------------------------------------- */
-
-static void add_found(struct store_job *l, struct slice subject, uint64_t count)
-{
-    if (l->nfound == l->found_cap) {
-        l->found_cap = l->found_cap ? l->found_cap * 2 : 64;
-        l->found = xrealloc(l->found, l->found_cap * sizeof *l->found);
-    }
-    l->found[l->nfound++] = (struct found){(uint32_t)l->names.len, (uint32_t)subject.n, count};
-    buf_add_slice(&l->names, subject);
-}
-
-static int by_name(const void *a, const void *b, void *look)
-{
-    return slice_cmp(name_of(look, a), name_of(look, b));
-}
-
-/* Entries in memory; those that have a row are met again there, and dropped by add_row(). */
-static void add_entries(struct store_job *l)
-{
-    size_t pos = 0;
-    for (struct subject *e; (e = htab_next(&l->s->index.table, &pos));)
-        if (e->count && matches(l, subject_text(e)))
-            add_found(l, subject_text(e), e->count);
-    if (l->nfound)
-        qsort_r(l->found, l->nfound, sizeof *l->found, by_name, l);
-    l->fresh = l->nfound;
-}
-
-static bool among_fresh(const struct store_job *l, struct slice subject)
-{
-    size_t lo = 0, hi = l->fresh;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        int c = slice_cmp(name_of(l, &l->found[mid]), subject);
-        if (c == 0)
-            return true;
-        if (c < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return false;
-}
-
-static void add_row(struct store_job *l, struct slice key, struct slice value)
-{
-    struct subject_row row;
-    if (subject_row_read(value, &row) || row.upto < l->s->now.purge_floor)
-        return;
-    struct slice subject = row.subject.n ? row.subject : key_subject_part(key);
-    if (!matches(l, subject) || among_fresh(l, subject))
-        return;
-    if (index_in_memory(l->s, subject)) { /* changed since the walk began */
-        struct subject *e = index_get(l->s, subject, false);
-        row.count = e ? e->count : 0;
-    }
-    if (row.count)
-        add_found(l, subject, row.count);
-}
-
-/* The bytes all subjects of the filter begin with, for one pattern. */
-static struct slice common_head(const struct store_job *l)
-{
-    if (l->npatterns != 1)
-        return (struct slice){0};
-    struct slice p = l->patterns[0];
-    size_t n = 0;
-    for (size_t i = 0; i < p.n; i++) {
-        bool token = i == 0 || p.p[i - 1] == '.';
-        if (token && (p.p[i] == '*' || p.p[i] == '>') && (i + 1 == p.n || p.p[i + 1] == '.'))
-            return slice_head(p, n < SUBJECT_HEAD ? n : SUBJECT_HEAD);
-        n = i + 1;
-    }
-    return slice_head(p, n < SUBJECT_HEAD ? n : SUBJECT_HEAD);
-}
-
-static bool rows_portion(struct store_job *l)
-{
-    struct stream *s = l->s;
-    struct walk w;
-    struct key k;
-    if (s->memory)
-        return true;
-    struct txn *view = view_open(s->st->db);
-    if (!view)
-        return true;
-    struct slice head = common_head(l);
-    key_subject(&k, s->sid, head);
-    bool on =
-        walk_seek(&w, view, DB_SUBJECTS, l->row_pos.len ? buf_slice(&l->row_pos) : key_slice(&k));
-    unsigned most = PORTION;
-    for (; on && most; most--, on = walk_next(&w)) {
-        if (!key_of_stream(w.key, s->sid) || !slice_starts(key_subject_part(w.key), head)) {
-            on = false;
-            break;
-        }
-        add_row(l, w.key, w.value);
-    }
-    buf_clear(&l->row_pos);
-    if (on)
-        buf_add_slice(&l->row_pos, w.key);
-    walk_end(&w);
-    view_close(s->st->db);
-    return !on;
-}
-
-static bool subjects_portion(struct store_job *l)
-{
-    if (!l->begun) {
-        l->begun = true;
-        add_entries(l);
-    }
-    if (!rows_portion(l))
-        return false;
-    if (l->nfound)
-        qsort_r(l->found, l->nfound, sizeof *l->found, by_name, l);
-    return true;
-}
-
 /* --- numbers --------------------------------------------------------------------------------- */
 
 static void add_seq(struct store_job *l, uint64_t seq)
@@ -270,31 +144,96 @@ static void add_seq(struct store_job *l, uint64_t seq)
     l->seqs[l->nseqs++] = seq;
 }
 
-static int by_number(const void *a, const void *b)
+static int by_number(const void *a, const void *b, void *arg)
 {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    (void)arg;
     return x < y ? -1 : x > y;
 }
 
-/* Subjects first, then the newest number of each; pos counts the subjects done. */
+/* --- the newest of each subject --------------------------------------------------------------- */
+
+struct wanted {
+    const struct store_job *l;
+    struct slice subject;
+};
+
+static bool same_name(const void *item, const void *key)
+{
+    const struct wanted *w = key;
+    return slice_eq(listing_name(&w->l->list, item), w->subject);
+}
+
+static void found_last(struct store_job *l, uint64_t seq)
+{
+    if (seq && seq >= l->from && seq <= l->as_of)
+        add_seq(l, seq);
+}
+
+/* Asks the index for the next thousand; pos counts them. */
+static void ask_index(struct store_job *l)
+{
+    uint64_t top = l->up_to && l->up_to < l->as_of ? l->up_to : l->as_of;
+    for (unsigned n = 0; n < PORTION && l->pos < l->list.npage; n++, l->pos++) {
+        struct listed *x = &l->list.page[l->pos];
+        struct slice subject = listing_name(&l->list, x);
+        uint64_t seq = x->last;
+        if ((seq && seq <= top) || index_knows_last(l->s, subject, top, &seq))
+            found_last(l, seq);
+        else
+            htab_put(&l->open, hash_slice(subject), x);
+    }
+    index_evict(l->s->st);
+}
+
+/* Looks at the next thousand records, backwards; true when nothing is left to be found. */
+static bool walk_back(struct store_job *l)
+{
+    struct stream *s = l->s;
+    struct reader r;
+    if (!l->open.count)
+        return true;
+    if (!l->back)
+        l->back = l->up_to && l->up_to < l->as_of ? l->up_to : l->as_of;
+    reader_init(&r, s);
+    uint64_t low = l->from > s->shown.first_seq ? l->from : s->shown.first_seq;
+    uint64_t seq = reader_prev(&r, l->back);
+    for (unsigned n = PORTION; n && seq && seq >= low && l->open.count; n--) {
+        struct record rec;
+        if (reader_get(&r, seq, false, &rec) == 0 && stream_live_shown(s, seq)) {
+            const struct wanted w = {l, rec.subject};
+            if (htab_del(&l->open, hash_slice(rec.subject), same_name, &w))
+                found_last(l, seq);
+        }
+        seq = reader_prev(&r, seq - 1);
+    }
+    reader_end(&r);
+    l->back = seq;
+    return !seq || seq < low || !l->open.count;
+}
+
+/* Subjects first, then the newest number of each, then these in order. */
 static int lasts_portion(struct store_job *l)
 {
-    if (!l->pos) {
-        if (!subjects_portion(l))
-            return E_AGAIN;
-        l->pos = 1;
-    }
-    for (unsigned n = 0; n < PORTION && l->pos <= l->nfound; n++, l->pos++) {
-        struct slice subject = name_of(l, &l->found[l->pos - 1]);
-        const struct store_filter one = {&subject, 1};
-        uint64_t seq = store_last_seq(l->s, &one, l->up_to);
-        if (seq && seq >= l->from && seq <= l->as_of)
-            add_seq(l, seq);
-    }
-    if (l->pos <= l->nfound)
+    if (!l->listed) {
+        l->listed = listing_portion(&l->list);
         return E_AGAIN;
-    if (l->nseqs)
-        qsort(l->seqs, l->nseqs, sizeof *l->seqs, by_number);
+    }
+    if (l->pos < l->list.npage) {
+        ask_index(l);
+        return E_AGAIN;
+    }
+    if (!l->sorting) {
+        if (!walk_back(l))
+            return E_AGAIN;
+        l->sorting = true;
+        msort_init(&l->sort, l->seqs, l->nseqs, sizeof *l->seqs, by_number, NULL);
+    }
+    l->seqs = NULL;
+    if (!msort_step(&l->sort, PORTION * 4))
+        return E_AGAIN;
+    l->seqs = (uint64_t *)(void *)l->sort.items;
+    l->sort.items = NULL;
     l->count = l->nseqs;
     return l->limit && l->nseqs > l->limit ? E_TOOBIG : 0;
 }
@@ -350,7 +289,7 @@ static int portion(struct store_job *l)
     case LOOK_LASTS:
         return lasts_portion(l);
     case LOOK_SUBJECTS:
-        return subjects_portion(l) ? 0 : E_AGAIN;
+        return listing_portion(&l->list) ? 0 : E_AGAIN;
     case LOOK_DELETED:
         return deleted_portion(l);
     }
@@ -403,6 +342,8 @@ static struct store_job *look_new(struct stream *s, enum look_kind kind,
     l->as_of = s->shown.last_seq;
     l->arg = arg;
     copy_filter(l, f);
+    listing_begin(&l->list, s, l->patterns, l->npatterns, 0, SIZE_MAX);
+    htab_init(&l->open);
     job_init(&l->job, names[kind], on_step);
     list_push_back(&s->jobs, &l->link);
     s->st->turn->job_start(s->st->turn->loop, &l->job);
@@ -442,8 +383,8 @@ int store_subjects(struct stream *s, struct slice filter, size_t offset, size_t 
         return E_CLOSED;
     const struct store_filter one = {&filter, filter.n ? 1 : 0};
     struct store_job *l = look_new(s, LOOK_SUBJECTS, &one, arg, cancel);
-    l->offset = offset;
-    l->limit = limit;
+    l->list.offset = offset;
+    l->list.limit = limit;
     l->done.subjects = done;
     return 0;
 }

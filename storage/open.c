@@ -267,7 +267,8 @@ static struct store *store_new(const struct store_config *cfg, const struct stor
     st->mem = batch_new(1);
     list_init(&st->streams);
     list_init(&st->ready);
-    list_init(&st->clean);
+    list_init(&st->cleans);
+    list_init(&st->graves);
     list_init(&st->dirty_cursors);
     list_init(&st->reclaims);
     list_init(&st->compactions);
@@ -300,7 +301,9 @@ static void free_streams(struct store *st)
 static void store_free(struct store *st)
 {
     reclaim_end(st, NULL);
+    st->closing = true;
     free_streams(st);
+    index_graves_end(st);
     stop_timers(st);
     if (st->writer)
         writer_stop(st->writer);

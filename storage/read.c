@@ -133,66 +133,54 @@ int store_get(struct stream *s, uint64_t seq, store_each_fn *each, void *arg)
     return err == E_NOTFOUND ? E_DELETED : err;
 }
 
-/* The newest one seen that matches, at most high. */
-static uint64_t scan_back(struct stream *s, const struct store_filter *f, uint64_t high)
+/* The newest one seen that matches, at most *high. */
+static int scan_back(struct stream *s, const struct store_filter *f, uint64_t *high, uint32_t scan,
+                     uint64_t *found)
 {
     struct reader r;
-    uint64_t found = 0;
     reader_init(&r, s);
-    uint64_t seq = reader_prev(&r, high);
-    while (seq && seq >= s->shown.first_seq && !found) {
+    uint64_t seq = reader_prev(&r, *high);
+    bool over;
+    *found = 0;
+    while (!(over = !seq || seq < s->shown.first_seq) && !*found && scan) {
         struct record rec;
         if (reader_get(&r, seq, false, &rec) == 0 && matches(f, rec.subject) &&
             stream_live_shown(s, seq))
-            found = seq;
+            *found = seq;
         else
             seq = reader_prev(&r, seq - 1);
+        scan--;
     }
     reader_end(&r);
-    return found;
+    *high = seq;
+    return over || *found ? READ_END : READ_BUDGET;
 }
 
-static uint64_t last_literal(struct stream *s, struct slice subject, uint64_t up_to)
+/* What the index knows of literal subjects; false: some record has to be looked at. */
+static bool ask_index(struct stream *s, const struct store_filter *f, uint64_t up_to, uint64_t *seq)
 {
-    uint64_t last = index_last_shown(s, subject);
-    if (!last || last <= up_to)
-        return last;
-    const struct store_filter one = {&subject, 1};
-    return scan_back(s, &one, up_to);
-}
-
-static uint64_t last_wildcard(struct stream *s, struct slice pattern, uint64_t up_to)
-{
-    const struct store_filter one = {&pattern, 1};
-    return scan_back(s, &one, up_to);
-}
-
-uint64_t store_last_seq(struct stream *s, const struct store_filter *f, uint64_t up_to)
-{
-    if (s->life != STREAM_LIVE)
-        return 0;
-    if (s->index.behind)
-        index_ready(s);
-    if (!up_to || up_to > s->shown.last_seq)
-        up_to = s->shown.last_seq;
-    if (!f || !f->n)
-        return scan_back(s, NULL, up_to);
-    uint64_t best = 0;
+    *seq = 0;
     for (size_t i = 0; i < f->n; i++) {
-        uint64_t seq = subject_has_wildcard(f->patterns[i])
-                           ? last_wildcard(s, f->patterns[i], up_to)
-                           : last_literal(s, f->patterns[i], up_to);
-        if (seq > best)
-            best = seq;
+        uint64_t last;
+        if (subject_has_wildcard(f->patterns[i]) ||
+            !index_knows_last(s, f->patterns[i], up_to, &last))
+            return false;
+        *seq = last > *seq ? last : *seq;
     }
-    return best;
+    return f->n > 0;
 }
 
-int store_get_last(struct stream *s, struct slice subject, store_each_fn *each, void *arg)
+int store_look_back(struct stream *s, const struct store_filter *f, uint64_t *up_to, uint32_t scan,
+                    uint64_t *seq)
 {
-    const struct store_filter one = {&subject, 1};
-    uint64_t seq = store_last_seq(s, &one, 0);
-    return seq ? store_get(s, seq, each, arg) : E_NOTFOUND;
+    static const struct store_filter all = {0};
+    *seq = 0;
+    if (s->life != STREAM_LIVE)
+        return READ_END;
+    if (!*up_to || *up_to > s->shown.last_seq)
+        *up_to = s->shown.last_seq;
+    f = f ? f : &all;
+    return ask_index(s, f, *up_to, seq) ? READ_END : scan_back(s, f, up_to, scan, seq);
 }
 
 /* --- by time --------------------------------------------------------------------------------- */

@@ -168,7 +168,8 @@ struct store_receipt {
     int err;                  /* 0, or why it is not stored */
     bool duplicate;           /* err 0: this id was stored before, as seq */
     uint64_t seq;             /* the number given; for a duplicate that of the original */
-    uint64_t last;            /* with E_LAST_SEQ, E_LAST_SUBJECT_SEQ: the actual one */
+    uint64_t last;            /* with E_LAST_SEQ, E_LAST_SUBJECT_SEQ: the actual one; when it was
+                                 stored: the newest one before it on its subject */
     struct slice last_msg_id; /* with E_LAST_MSG_ID: the actual one, borrowed */
 };
 typedef void store_append_fn(void *arg, const struct store_receipt *r);
@@ -216,11 +217,12 @@ int store_read(struct stream *s, uint64_t *from, const struct store_filter *f,
                const struct read_budget *budget, store_each_fn *each, void *arg) MUST_CHECK;
 /* One record. E_NOTFOUND: never existed or beyond last; E_DELETED: it is gone; E_CORRUPT. */
 int store_get(struct stream *s, uint64_t seq, store_each_fn *each, void *arg) MUST_CHECK;
-/* The newest live record on a literal subject or a wildcard. E_NOTFOUND. */
-int store_get_last(struct stream *s, struct slice subject, store_each_fn *each,
-                   void *arg) MUST_CHECK;
-/* The number of it; 0: none. up_to 0: no bound, else only numbers <= up_to. */
-uint64_t store_last_seq(struct stream *s, const struct store_filter *f, uint64_t up_to);
+/* The newest live record with a number <= *up_to (0: no bound) that matches: its number in *seq, 0:
+ * there is none. Looks at about `scan` records at most; READ_BUDGET: not found yet, *up_to is where
+ * to go on. READ_END: that is the answer. A literal subject is nearly always known without a look
+ * at records. */
+int store_look_back(struct stream *s, const struct store_filter *f, uint64_t *up_to, uint32_t scan,
+                    uint64_t *seq);
 /* The first live number with a time stamp >= ts; last + 1 when there is none. */
 uint64_t store_seq_at_time(struct stream *s, int64_t ts);
 

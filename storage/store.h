@@ -79,8 +79,9 @@ struct store {
     struct laziness lazy_at;
     bool trim; /* something was stored: this batch may trim */
     /* lazy state */
-    struct list clean; /* subjects in memory that could be given up, oldest first */
-    size_t clean_subjects;
+    struct list cleans;    /* indexes with subjects in memory that could be given up */
+    size_t clean_subjects; /* in all of them */
+    struct list graves;    /* cleared indexes being freed */
     struct list dirty_cursors;
     struct turn_timer lazy;   /* the earliest of: cursors' 50 ms, rows' 2 s */
     struct turn_timer second; /* space, expiry of ids, memory */

@@ -7,6 +7,7 @@
 #include "storage/stream.h"
 
 #include "base/mem.h"
+#include "storage/append.h"
 #include "storage/cursor.h"
 #include "storage/reader.h"
 #include "storage/store.h"
@@ -55,6 +56,7 @@ struct stream *stream_new(struct store *st, uint32_t sid, const struct stream_sp
     list_init(&s->jobs);
     list_init(&s->chores);
     job_init(&s->catch_up, "catching up", NULL); /* recovery gives it its step */
+    append_init(s);
     holes_init(&s->holes);
     holes_init(&s->undone);
     holes_init(&s->damaged);
@@ -97,6 +99,8 @@ void stream_forget(struct stream *s)
     pin_init(&s->index.pin, PIN_INDEX, s);
     dedupe_release(&s->dedupe);
     buf_release(&s->last_id);
+    buf_release(&s->search.pattern);
+    s->search = (struct last_search){0};
     s->last_id_known = s->write_state = false;
     s->stored_last = 0;
     s->window_pos = 0;
@@ -486,7 +490,7 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
     s->now.first_ts = was.last_ts;
     s->now.purge_floor = seq;
     s->first_ts_stale = false;
-    index_add(s, subject, seq);
+    (void)index_add(s, subject, seq);
     if (s->memory)
         for (size_t i = 0; i + 1 < stream_chunks(s); i++)
             stream_chunk(s, i)->live = 0;

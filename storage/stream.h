@@ -32,6 +32,12 @@ enum stream_life {
     STREAM_LOST    /* a failed commit took its creation back */
 };
 
+/* The newest message that matches a pattern: what is known since somebody asked. */
+struct last_search {
+    struct buf pattern; /* the one that was asked for last */
+    uint64_t low, high; /* no live match in (low, high] */
+};
+
 struct stream {
     struct store *st;
     struct list link; /* in st->streams, by sid */
@@ -68,7 +74,10 @@ struct stream {
     uint64_t asked_below;          /* blocks below this number were asked to go */
     struct list cursors;
     uint32_t next_cid;
-    struct list parked;       /* appends that wait for the index or the duplicate window */
+    struct list parked; /* appends that wait for the index or the duplicate window, */
+    bool held;          /* or all of them: for the search of the first one's expectation, */
+    struct job holding; /* which goes on here */
+    struct last_search search;
     struct list jobs;         /* jobs that read this stream: ended with it */
     struct list chores;       /* exclusive jobs (purge, limits), one at a time, in order */
     struct turn_timer expiry; /* max_age */

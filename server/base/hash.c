@@ -14,7 +14,8 @@
  *   (1) every item is in exactly one of the two tables; in old only at old_pos or later.
  *   (2) a run of non-free slots leads from an item's home to the item; deleting leaves HTAB_GONE
  *       unless a free slot follows anyway.
- *   (3) only put moves, allocates or frees: a walk with deletions sees every item once.
+ *   (3) only put (and a walk in portions) moves, allocates or frees: a walk with deletions sees
+ *       every item once.
  *   (4) the move ends long before the new table fills: STEP slots a put against at least an
  *       eighth of old_cap puts.
  *
@@ -158,6 +159,7 @@ static void grow(struct htab *t)
     t->slots = slots_new(cap);
     t->cap = cap;
     t->used = 0;
+    t->grown++;
 }
 
 void htab_put(struct htab *t, uint64_t hash, void *item)
@@ -208,4 +210,22 @@ void *htab_next(const struct htab *t, size_t *pos)
         }
     }
     return NULL;
+}
+
+/* Items move only from old to new: once that is over, a slot keeps its item. */
+int htab_walk(struct htab *t, struct htab_walk *w, size_t slots,
+              void (*each)(void *arg, void *item), void *arg)
+{
+    for (size_t n = 0; t->old && n < slots; n += STEP)
+        move_some(t, STEP);
+    if (t->old)
+        return w->begun ? HTAB_MORE : HTAB_ANEW;
+    if (!w->begun || w->grown != t->grown) {
+        *w = (struct htab_walk){.grown = t->grown, .begun = true};
+        return HTAB_ANEW;
+    }
+    for (; slots && w->at < t->cap; slots--, w->at++)
+        if (t->slots[w->at].item && t->slots[w->at].item != HTAB_GONE)
+            each(arg, t->slots[w->at].item);
+    return w->at == t->cap ? HTAB_END : HTAB_MORE;
 }

@@ -29,6 +29,7 @@ struct htab {
     size_t cap, old_cap;           /* powers of two; 0 while empty */
     size_t old_pos;                /* the next old slot to move */
     size_t count, used;            /* items; items and tombstones in slots */
+    size_t grown;                  /* how often the table was built anew */
 };
 typedef bool htab_eq_fn(const void *item, const void *key);
 
@@ -42,5 +43,16 @@ void *htab_del(struct htab *t, uint64_t hash, htab_eq_fn *eq, const void *key);
 /* Walks: *pos starts at 0, returns NULL at the end; nothing may be put meanwhile, deleting the
  * current item is fine. */
 void *htab_next(const struct htab *t, size_t *pos);
+
+/* A walk in portions, with puts and deletions between them: {0} to begin. When the table was built
+ * anew meanwhile it starts over, and says so. Items put after the start may be met or not. */
+struct htab_walk {
+    size_t at, grown;
+    bool begun;
+};
+enum { HTAB_MORE, HTAB_ANEW, HTAB_END };
+/* Looks at about `slots` slots and calls each() for the items in them. ANEW: forget what was met. */
+int htab_walk(struct htab *t, struct htab_walk *w, size_t slots,
+              void (*each)(void *arg, void *item), void *arg);
 
 #endif

@@ -1,8 +1,8 @@
 /* base/job.h -- work whose size is what is stored, done in portions
  *
  * No event handler does work proportional to what is stored; such work is a job. The loop runs the
- * jobs in a ring, each for a few hundred microseconds: step() looks at job_over(budget) every so
- * often (at least every ~1,000 records) and returns JOB_MORE when it is true. Jobs are embedded in
+ * jobs in a ring, each for about 100 microseconds: step() looks at job_over(budget) every so often
+ * (at least every ~1,000 records) and returns JOB_MORE when it is true. Jobs are embedded in
  * their owner and keep their state there; no thread, no stack. Loop thread only.
  *
  * SPDX-License-Identifier: Apache-2.0 */

@@ -44,6 +44,46 @@ static void check_walk(const struct htab *t, const bool *in, size_t count)
     assert_int_equal(t->count, count);
 }
 
+struct met {
+    unsigned times[KEYS];
+};
+
+static void meet(void *arg, void *item)
+{
+    ((struct met *)arg)->times[*(uint32_t *)item]++;
+}
+
+/* What is there from the first portion to the last is met once, whatever comes and goes. */
+static void a_walk_in_portions_meets_what_stays(void **state)
+{
+    static uint32_t values[KEYS];
+    static struct met met;
+    struct htab t;
+    struct htab_walk w = {0};
+    unsigned anew = 0;
+    (void)state;
+    htab_init(&t);
+    for (uint32_t k = 0; k < KEYS; k++)
+        values[k] = k;
+    for (uint32_t k = 0; k < KEYS / 2; k++)
+        htab_put(&t, hash_of(k, false), &values[k]);
+    uint32_t come = KEYS / 2, gone = 0;
+    for (int said; (said = htab_walk(&t, &w, 300, meet, &met)) != HTAB_END;) {
+        if (said == HTAB_ANEW) {
+            memset(&met, 0, sizeof met);
+            anew++;
+        }
+        for (int i = 0; i < 200 && come < KEYS; i++, come++)
+            htab_put(&t, hash_of(come, false), &values[come]);
+        for (int i = 0; i < 20 && gone < KEYS / 4; i++, gone++)
+            assert_non_null(htab_del(&t, hash_of(gone, false), same_key, &gone));
+    }
+    assert_true(anew > 1); /* the table did grow under the walk */
+    for (uint32_t k = 0; k < KEYS; k++)
+        assert_true(k < gone || k >= KEYS / 2 ? met.times[k] <= 1 : met.times[k] == 1);
+    htab_release(&t);
+}
+
 static void run_model(uint32_t keys, int rounds, bool poor)
 {
     static uint32_t values[KEYS];
@@ -156,6 +196,7 @@ static void timers_come_out_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_walk_in_portions_meets_what_stays),
         cmocka_unit_test(a_table_does_what_a_naive_one_does),
         cmocka_unit_test(a_table_survives_bad_hashes),
         cmocka_unit_test(growing_moves_a_bounded_number_per_put),

@@ -239,6 +239,15 @@ static inline struct stream_state state_of(struct stream *s)
     return st;
 }
 
+/* The newest one that matches, looked for in small portions. */
+static inline uint64_t last_of(struct stream *s, const struct store_filter *f, uint64_t up_to)
+{
+    uint64_t seq;
+    while (store_look_back(s, f, &up_to, 7, &seq) == READ_BUDGET)
+        ;
+    return seq;
+}
+
 struct seen {
     uint64_t seqs[64], n;
     char text[256];

@@ -64,7 +64,7 @@ static void compare(struct place *p, struct stream *s)
     for (unsigned i = 0; i < SUBJECTS; i += 97) {
         struct slice name = name_of(i, room, sizeof room);
         struct store_filter f = {&name, 1};
-        assert_int_equal(store_last_seq(s, &f, 0), (uint64_t)(times(i) - 1) * SUBJECTS + i + 1);
+        assert_int_equal(last_of(s, &f, 0), (uint64_t)(times(i) - 1) * SUBJECTS + i + 1);
     }
 }
 
@@ -145,7 +145,7 @@ static void compare_keys(struct stream *s, const struct key_facts *keys)
         struct subject *e = index_get(s, name, false);
         all += keys[i].n;
         assert_int_equal(e ? e->count : 0, keys[i].n);
-        assert_int_equal(store_last_seq(s, &f, 0), keys[i].n ? keys[i].seqs[keys[i].n - 1] : 0);
+        assert_int_equal(last_of(s, &f, 0), keys[i].n ? keys[i].seqs[keys[i].n - 1] : 0);
     }
     assert_int_equal(state_of(s).msgs, all);
 }

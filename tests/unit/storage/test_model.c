@@ -343,7 +343,7 @@ static void check_lasts(struct model *m)
                 last = k;
         struct slice name = subject_name(i, room, sizeof room);
         struct store_filter f = {&name, 1};
-        assert_int_equal(store_last_seq(m->s, &f, up_to), last);
+        assert_int_equal(last_of(m->s, &f, up_to), last);
     }
 }
 

@@ -40,7 +40,13 @@ static void what_was_acked_is_there_after_a_restart(void **state)
         struct seen x = {0};
         assert_int_equal(store_get(s, 1, on_seen, &x), 0);
         assert_string_equal(x.text, "one");
-        assert_int_equal(store_get_last(s, SLICE("a.c"), on_seen, &x), 0);
+        const struct slice patterns[] = {SLICE("a.c"), SLICE("*.c"), SLICE("a.d"), SLICE("*.d")};
+        for (int k = 0; k < 4; k++) {
+            const struct store_filter f = {&patterns[k], 1};
+            assert_int_equal(last_of(s, &f, 0), k < 2 ? 2 : 0);
+            assert_int_equal(last_of(s, &f, 1), 0);
+        }
+        assert_int_equal(store_get(s, 2, on_seen, &x), 0);
         assert_string_equal(x.text, "two");
         assert_int_equal(store_get(s, 3, on_seen, &x), E_NOTFOUND);
         struct stream_state st = state_of(s);
