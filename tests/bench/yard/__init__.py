@@ -13,6 +13,7 @@
     stock.py     the same with the stock tool, `nats bench`
     report.py    the table on the terminal, the JSON, the page docs/performance.md
     plot.py      the picture
+    profile.py   scripts/profile: one row under perf
 
 A case is a function of the kind of server that returns the figures of one round. Everything else, which side goes
 first, how often, medians, ratios, goals, is the same for all.

@@ -1,6 +1,7 @@
 """The command line of scripts/bench."""
 import argparse
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -76,6 +77,7 @@ def main(doc):
 
 
 def run(doc):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the servers are stopped on the way out
     try:
         sys.exit(main(doc))
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ def draw(report, path):
     for y, (_, value, want, hit) in enumerate(rows):
         color = PLAIN if want is None else GOOD if hit else MISSED
         axis.barh(y, value - 1, left=1, color=color, height=0.68)
-        axis.text(max(value, 1) * 1.06, y, f"{value:.2f}x" if value < 10 else f"{value:.0f}x", va="center", fontsize=8)
+        axis.text(max(value, want or 1, 1) * 1.06, y, f"{value:.2f}x" if value < 10 else f"{value:.0f}x", va="center", fontsize=8)
         if want:
             axis.plot([want, want], [y - 0.42, y + 0.42], color="black", linewidth=1.6)
     axis.set_xscale("log")

@@ -6,6 +6,7 @@
 
 CPU is the process's own clock (user + system, all threads, those that ended too), read by its pid.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -59,6 +60,8 @@ class Client:
 
 
 class Server:
+    watch = contextlib.nullcontext  # watch(server): what goes on around a load; scripts/profile puts perf there
+
     def __init__(self, kind, base, name="bench", jetstream="", more="", tls=False, start=True):
         self.kind, self.dir = kind, pathlib.Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=base))
         self.store, self.port, self.process, self.client = self.dir / "js", free_port(), None, None
@@ -174,7 +177,8 @@ class Server:
     def load(self, mode, *args):
         """Run the generator; its result with what the server spent on it."""
         cpu, written = self.cpu(), self.written()
-        result = self.end_load(self.start_load(mode, *args))
+        with type(self).watch(self):
+            result = self.end_load(self.start_load(mode, *args))
         result["server_cpu"] = self.cpu() - cpu
         result["written"] = self.written() - written
         result["memory"] = self.memory()
