@@ -84,6 +84,16 @@ static void write_snapshot(void *arg, struct buf *out)
     pending_snapshot(&c->pend, wall_minus_mono(), out);
 }
 
+/* The wall clock may have been put back while we were away; a delivery of years to come would be
+ * repeated in years. The newest message tells a time that was. */
+static int64_t known_wall_minus_mono(const struct js_consumer *c)
+{
+    struct stream_state st;
+    store_state(c->stream->store, &st);
+    int64_t now = clock_wall();
+    return (st.last_ts > now ? st.last_ts : now) - clock_mono();
+}
+
 /* cursor_load_fn. Damage costs what came after it: messages come again, none is lost. */
 static int read_state(void *arg, bool is_snapshot, struct slice bytes)
 {
@@ -102,7 +112,7 @@ static int read_state(void *arg, bool is_snapshot, struct slice bytes)
     if (c->bad_delta && !whole)
         return 0;
     if (crc32c(0, b, 9) != crc ||
-        pending_decode(&c->pend, wall_minus_mono(), slice_skip(bytes, STATE_HEAD)) < 0) {
+        pending_decode(&c->pend, known_wall_minus_mono(c), slice_skip(bytes, STATE_HEAD)) < 0) {
         c->bad_delta = true;
         return 0;
     }
@@ -407,6 +417,18 @@ static void reconcile(struct js_consumer *c)
         c->pend.floor.stream = st.last_seq;
 }
 
+/* Delivered on a clock that was years ahead? Then all of them come again now, rather than then. */
+static void mend_times(struct js_consumer *c)
+{
+    static const int64_t year = 365 * 24 * 3600 * NS_PER_S; /* longer than anybody defers */
+    uint32_t pos = 0;
+    for (const struct pending_entry *e; (e = pending_next(&c->pend, &pos));)
+        if (e->at > clock_mono() + year) {
+            pending_requeue_all(&c->pend);
+            return;
+        }
+}
+
 int consumer_load(struct consumers *cs, struct cursor *cursor)
 {
     const struct cursor_spec *spec = store_cursor_spec(cursor);
@@ -427,6 +449,7 @@ int consumer_load(struct consumers *cs, struct cursor *cursor)
     if (err || c->bad_delta)
         log_warn("Consumer '%.*s > %.*s': stored progress is damaged; what is left of it is used",
                  SLICE_FMT(c->stream->name), SLICE_FMT(c->name));
+    mend_times(c);
     reconcile(c);
     consumer_recount(c);
     consumers_index(cs, c);

@@ -367,6 +367,15 @@ void consumers_damaged(struct consumers *cs, uint64_t seq)
              (unsigned long long)seq);
 }
 
+void consumers_clock_moved(struct consumers *cs)
+{
+    for (size_t i = 0; i < cs->n; i++)
+        if (cs->at[i]->cfg->pause_until.set) {
+            consumer_rearm(cs->at[i]);
+            consumer_ready(cs->at[i]);
+        }
+}
+
 void consumers_describe(struct consumers *cs, struct json_out *out, bool config)
 {
     for (size_t i = 0; i < cs->n; i++) {

@@ -163,6 +163,14 @@ void jsapi_damaged(struct jsapi *js, struct stream *s, uint64_t seq)
         consumers_damaged(stream->consumers, seq);
 }
 
+/* Pauses end at a time of day. */
+void jsapi_clock_moved(struct jsapi *js)
+{
+    EACH_STREAM(js, a, i)
+    if (a->streams[i]->consumers)
+        consumers_clock_moved(a->streams[i]->consumers);
+}
+
 /* The store took its picture back. Streams keep their handles; what was created in the failed
  * commit is gone (its done function said so); consumers start again from what is stored. */
 void jsapi_reopened(struct jsapi *js)

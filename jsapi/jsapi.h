@@ -92,10 +92,12 @@ void jsapi_drained(struct jsapi *js);
  * other side that need a nudge get it. domain: the peer's, may be empty. */
 void jsapi_link_up(struct jsapi_account *a, struct slice domain);
 void jsapi_link_down(struct jsapi_account *a, struct slice domain);
-/* From store_host: a failed commit was taken back; pressure of the store; a damaged record. */
+/* From store_host: a failed commit was taken back; pressure of the store; a damaged record; the
+ * wall clock was set. */
 void jsapi_reopened(struct jsapi *js);
 void jsapi_pressure(struct jsapi *js, bool on);
 void jsapi_damaged(struct jsapi *js, struct stream *s, uint64_t seq);
+void jsapi_clock_moved(struct jsapi *js);
 
 /* --- looking, for /jsz /varz /healthz ------------------------------------------------------- */
 struct jsapi_totals {

@@ -168,6 +168,15 @@ static void store_reopened(void *arg)
         jsapi_reopened(h->srv->js);
 }
 
+static void store_clock_moved(void *arg, int64_t by)
+{
+    struct jshost *h = arg;
+
+    (void)by;
+    if (h->srv->js)
+        jsapi_clock_moved(h->srv->js);
+}
+
 static void store_damaged(void *arg, struct stream *s, uint64_t seq)
 {
     struct jshost *h = arg;
@@ -194,6 +203,7 @@ static int open_store(struct jshost *h)
                               .turn = h->srv->turn,
                               .pressure = store_pressure,
                               .reopened = store_reopened,
+                              .clock_moved = store_clock_moved,
                               .damaged = store_damaged,
                               .failed = store_failed};
     char *why = NULL;

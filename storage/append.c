@@ -64,7 +64,7 @@ static bool duplicate(struct stream *s, const struct record_in *rec, struct wait
 {
     if (!dedups(s, rec))
         return false;
-    w->seq = dedupe_find(&s->dedupe, rec->msg_id, clock_wall() - s->spec.duplicate_window_ns);
+    w->seq = dedupe_find(&s->dedupe, rec->msg_id, clock_mono() - s->spec.duplicate_window_ns);
     w->duplicate = w->seq != 0;
     return w->duplicate;
 }
@@ -135,13 +135,19 @@ static struct part *part_for(struct stream *s, struct batch *b, struct chunk *c,
     return p;
 }
 
+/* Time stands still when the clock goes back a little, or when it is one that nobody has set yet: a
+ * message of now must not look as old as 1970 when that is put right. When it goes back a long way
+ * to a time that can be, the wrong stamps are those that are there already. */
 static int64_t stamp(const struct stream *s, const struct record_in *rec)
 {
-    int64_t ts = rec->ts ? rec->ts : clock_wall();
-    return ts < s->now.last_ts && !(rec->flags & REC_EXACT) ? s->now.last_ts : ts;
+    static const int64_t a_little = 3600 * NS_PER_S;
+    int64_t ts = rec->ts ? rec->ts : clock_wall(), last = s->now.last_ts;
+    if (ts >= last || (rec->flags & REC_EXACT))
+        return ts;
+    return last - ts < a_little || ts < CLOCK_NEVER_SET ? last : ts;
 }
 
-static void remember_id(struct stream *s, const struct record_in *rec, uint64_t seq, int64_t ts)
+static void remember_id(struct stream *s, const struct record_in *rec, uint64_t seq)
 {
     s->last_id_known = true;
     if (rec->msg_id.n || s->last_id.len) {
@@ -149,7 +155,7 @@ static void remember_id(struct stream *s, const struct record_in *rec, uint64_t 
         buf_add_slice(&s->last_id, rec->msg_id);
     }
     if (dedups(s, rec))
-        dedupe_add(&s->dedupe, rec->msg_id, seq, ts);
+        dedupe_add(&s->dedupe, rec->msg_id, seq, clock_mono());
 }
 
 /* Returns the subject's newest number before. */
@@ -228,7 +234,7 @@ static int put(struct stream *s, const struct record_in *rec, uint64_t *seq, uin
         *before = count_in(s, &r, *seq);
     if (*seq > last + 1 && s->now.first_seq <= last)
         stream_skip_numbers(s, last + 1, *seq - 1);
-    remember_id(s, rec, *seq, r.ts);
+    remember_id(s, rec, *seq);
     return 0;
 }
 

@@ -152,11 +152,12 @@ void chunk_added(struct chunk *c, uint64_t seq, uint32_t len, int64_t ts, bool h
         c->last_seq++;
     }
     if (c->used == BLOCK_HEAD)
-        c->min_ts = ts;
+        c->min_ts = c->max_ts = ts;
     set_entry(c, c->used);
     c->used += len;
     c->last_seq = seq;
-    c->max_ts = ts;
+    c->min_ts = ts < c->min_ts ? ts : c->min_ts; /* clocks are set */
+    c->max_ts = ts > c->max_ts ? ts : c->max_ts;
     c->live++;
     if (has_id)
         c->flags |= BLOCK_HAS_MSGID;

@@ -54,8 +54,9 @@ static bool fits(const struct compaction *c, size_t record)
 static void add_record(struct compaction *c, uint64_t seq, const char *p, const struct record *rec)
 {
     if (!c->n)
-        c->min_ts = rec->ts;
-    c->max_ts = rec->ts;
+        c->min_ts = c->max_ts = rec->ts;
+    c->min_ts = rec->ts < c->min_ts ? rec->ts : c->min_ts;
+    c->max_ts = rec->ts > c->max_ts ? rec->ts : c->max_ts;
     c->last = seq;
     c->flags |= rec->msg_id.n ? BLOCK_HAS_MSGID : 0;
     char *entry = c->value + BLOCK_SIZE - ENTRY * ((size_t)c->n + 1);

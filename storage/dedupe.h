@@ -1,5 +1,6 @@
 /* storage/dedupe.h -- message ids of the last minutes
  *
+ * Times are of the monotonic clock, so the window is as long as it says whoever sets the other one.
  * Ids live in a queue of segments in order of time, and a table from their hash to their place. A
  * hit compares the whole id: a collision would drop a message with a success ack. Old ids leave at
  * the front when they are older than the window. Nothing of it is written; after a restart a job

@@ -12,12 +12,15 @@
 #include "storage/limits.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/subject.h"
 #include "storage/chores.h"
 #include "storage/reader.h"
 #include "storage/store.h"
 
 enum { SEARCH = 8192 };
+static const int64_t FOR_EVER = INT64_MAX / 4;
+static const int64_t AHEAD = 60 * NS_PER_S; /* no message is of a time so far to come */
 
 /* --- the stream's limits --------------------------------------------------------------------- */
 
@@ -212,34 +215,67 @@ void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t
 
 /* --- age ------------------------------------------------------------------------------------- */
 
+/* The first message whose time is not still to come: whatever stands before it was stored while the
+ * clock was wrong, and is older. False: there is none among the first SEARCH. */
+static bool first_with_a_time(struct reader *r, int64_t now, uint64_t *seq, int64_t *ts)
+{
+    *seq = reader_next(r, r->s->now.first_seq);
+    for (unsigned n = 0; *seq && n < SEARCH; n++, *seq = reader_next(r, *seq + 1)) {
+        struct record rec;
+        if (stream_live_now(r->s, *seq) && reader_get(r, *seq, false, &rec) == 0 &&
+            rec.ts <= now + AHEAD) {
+            *ts = rec.ts;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is the time of the first message over? *due: when that is to be asked again. */
+static bool first_is_over(struct reader *r, uint64_t *upto, int64_t *due)
+{
+    struct stream *s = r->s;
+    struct record rec;
+    int64_t now = clock_wall(), age = s->spec.max_age_ns;
+    *upto = s->now.first_seq;
+    if (reader_get(r, *upto, false, &rec))
+        return true; /* it can't be read */
+    int64_t ts = rec.ts;
+    if (ts > now + AHEAD && !first_with_a_time(r, now, upto, &ts))
+        ts = now; /* the next one that comes has not reached its age before */
+    int64_t left = age - (now - ts);
+    *due = clock_mono() + (left < FOR_EVER ? left : FOR_EVER) + 1;
+    return ts <= now - age;
+}
+
 bool limits_expire(struct stream *s, uint32_t most)
 {
-    int64_t limit = clock_wall() - s->spec.max_age_ns;
     struct reader r;
-    bool more = false;
+    uint64_t upto = 0;
+    int64_t due = 0;
     if (s->life != STREAM_LIVE || s->spec.max_age_ns <= 0)
         return false;
     reader_init(&r, s);
-    while (s->now.msgs) {
-        struct record rec;
-        uint64_t seq = s->now.first_seq;
-        if (reader_get(&r, seq, false, &rec))
-            stream_drop_lost(s, seq);
-        else if (rec.ts <= limit)
-            stream_drop(s, seq, &rec);
-        else
-            break;
-        if (!--most) {
-            more = true;
-            break;
-        }
+    while (most && s->now.msgs && (s->now.first_seq <= upto || first_is_over(&r, &upto, &due))) {
+        drop_head(&r);
+        most--;
     }
     reader_end(&r);
     settle_first_ts(s);
-    if (!more && s->now.msgs)
-        turn_set(s->st->turn, &s->expiry,
-                 clock_mono() + (s->now.first_ts + s->spec.max_age_ns - clock_wall()) + 1);
-    return more;
+    if (most && s->now.msgs)
+        turn_set(s->st->turn, &s->expiry, due);
+    return !most;
+}
+
+void limits_clock_moved(struct stream *s, int64_t by)
+{
+    int64_t over = clock_wall() - s->spec.max_age_ns - s->now.first_ts;
+    if (s->life != STREAM_LIVE || s->spec.max_age_ns <= 0 || !s->now.msgs)
+        return;
+    if (over >= 0 && over - by < 0)
+        log_warn("Stream '%.*s > %.*s': max_age is over for messages that were not so old before",
+                 SLICE_FMT(s->spec.account), SLICE_FMT(s->spec.name));
+    turn_set(s->st->turn, &s->expiry, clock_mono());
 }
 
 void limits_on_expiry(void *stream)

@@ -18,6 +18,8 @@ bool limits_newest(struct stream *s, struct slice subject, uint64_t *seq);
 /* Drops live messages older than max_age, about `most` of them; true when more are due. Sets the
  * expiry timer. */
 bool limits_expire(struct stream *s, uint32_t most);
+/* The wall clock was set: what that makes old goes, and is told. */
+void limits_clock_moved(struct stream *s, int64_t by);
 void limits_on_expiry(void *stream);
 
 #endif

@@ -346,6 +346,7 @@ int store_open(const struct store_config *cfg, const struct store_host *host, st
     }
     free(text);
     space_open(st);
+    st->wall_offset = clock_wall() - clock_mono();
     turn_set(st->turn, &st->second, clock_mono() + NS_PER_S);
     store_wake(st);
     *out = st;

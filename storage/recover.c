@@ -262,9 +262,26 @@ static int on_op(void *arg, uint64_t batch, char type, uint32_t sid, struct take
 
 /* --- afterwards ------------------------------------------------------------------------------ */
 
+static const int64_t AHEAD = 60 * NS_PER_S;
+
+/* When it was stored, on the clock that nobody sets; a time to come is now. */
+static int64_t mono_of(int64_t ts)
+{
+    int64_t age = clock_wall() - ts;
+    return clock_mono() - (age > 0 ? age : 0);
+}
+
 static void window_begin(struct stream *s)
 {
-    int64_t oldest = clock_wall() - s->spec.duplicate_window_ns;
+    int64_t now = clock_wall();
+    if (s->now.last_ts > now + AHEAD) { /* the clock was put back: count from the last message */
+        char text[40];
+        (void)duration_print(s->now.last_ts - now, text);
+        log_warn("Stream '%.*s > %.*s': its newest message is from %s ahead of the clock",
+                 SLICE_FMT(s->spec.account), SLICE_FMT(s->spec.name), text);
+        now = s->now.last_ts;
+    }
+    int64_t oldest = now - s->spec.duplicate_window_ns;
     s->dedupe.building =
         s->spec.duplicate_window_ns > 0 && s->now.last_seq && s->now.last_ts >= oldest;
     if (s->dedupe.building)
@@ -290,7 +307,7 @@ static bool window_portion(struct stream *s, uint32_t steps)
         }
         int err = reader_get(&r, seq, false, &rec);
         if ((err == 0 || (err == E_NOTFOUND && rec.flags & RECF_SKIP)) && rec.msg_id.n)
-            dedupe_add(&s->dedupe, rec.msg_id, seq, rec.ts);
+            dedupe_add(&s->dedupe, rec.msg_id, seq, mono_of(rec.ts));
         s->window_pos = seq + 1;
     }
     bool over = !reader_seek(&r, s->window_pos);

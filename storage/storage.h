@@ -45,6 +45,9 @@ struct store_host {
     void (*pressure)(void *arg, bool on);
     /* A commit failed and the picture was taken back: read all streams and consumers anew. */
     void (*reopened)(void *arg);
+    /* The wall clock moved by more than a second at once, `by` nanoseconds: somebody set it, or the
+     * machine slept. May be NULL. */
+    void (*clock_moved)(void *arg, int64_t by);
     /* A record failed its checksum; it is skipped, the others live. Called once per record. */
     void (*damaged)(void *arg, struct stream *s, uint64_t seq);
     /* The device failed or the file's structure is damaged: no more acks. The owner ends the

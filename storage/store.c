@@ -21,6 +21,7 @@
 #include "storage/chores.h"
 #include "storage/compact.h"
 #include "storage/cursor.h"
+#include "storage/limits.h"
 #include "storage/looks.h"
 #include "storage/space.h"
 
@@ -639,14 +640,33 @@ static void old_rows(struct store *st, struct stream *s)
     }
 }
 
+/* Timers run on the monotonic clock, ages on the other one. */
+static void look_at_clock(struct store *st)
+{
+    int64_t offset = clock_wall() - clock_mono(), by = offset - st->wall_offset;
+    st->wall_offset = offset;
+    if (by < NS_PER_S && by > -NS_PER_S)
+        return;
+    char text[40];
+    int64_t seconds = ((by < 0 ? -by : by) + NS_PER_S / 2) / NS_PER_S;
+    (void)duration_print(seconds * NS_PER_S, text);
+    log_warn("The clock moved %s by %s: it was set, or the machine slept",
+             by < 0 ? "back" : "forward", text);
+    LIST_EACH(e, &st->streams)
+    limits_clock_moved(LIST_ENTRY(e, struct stream, link), by);
+    if (st->host.clock_moved)
+        st->host.clock_moved(st->host.arg, by);
+}
+
 void store_on_second(void *store)
 {
     struct store *st = store;
+    look_at_clock(st);
     space_check(st);
     LIST_EACH(e, &st->streams)
     {
         struct stream *s = LIST_ENTRY(e, struct stream, link);
-        (void)dedupe_expire(&s->dedupe, clock_wall() - s->spec.duplicate_window_ns, 10000);
+        (void)dedupe_expire(&s->dedupe, clock_mono() - s->spec.duplicate_window_ns, 10000);
         old_rows(st, s);
     }
     index_evict(st);

@@ -84,7 +84,8 @@ struct store {
     struct list graves;    /* cleared indexes being freed */
     struct list dirty_cursors;
     struct turn_timer lazy;   /* the earliest of: cursors' 50 ms, rows' 2 s */
-    struct turn_timer second; /* space, expiry of ids, memory */
+    struct turn_timer second; /* space, expiry of ids, memory, a look at the clock */
+    int64_t wall_offset;      /* wall - monotonic, a second ago */
     /* troubles */
     int failed; /* why no more commits are made, or 0 */
     struct store_stats stats;

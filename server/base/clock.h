@@ -15,6 +15,9 @@
 #define NS_PER_MS 1000000LL
 #define NS_PER_S  1000000000LL
 
+/* 2020-01-01: a wall clock before that was never set. */
+#define CLOCK_NEVER_SET (1577836800 * NS_PER_S)
+
 int64_t clock_mono(void); /* as of the last tick */
 int64_t clock_wall(void); /* as of the last tick, since 1970 UTC */
 void clock_tick(

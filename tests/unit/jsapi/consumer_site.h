@@ -34,6 +34,12 @@ static inline void site_reopened(void *arg)
     jsapi_reopened(((struct site *)arg)->js);
 }
 
+static void site_clock_moved(void *arg, int64_t by)
+{
+    (void)by;
+    jsapi_clock_moved(((struct site *)arg)->js);
+}
+
 static inline void site_up(struct site *s)
 {
     char *why = NULL;
@@ -41,7 +47,8 @@ static inline void site_up(struct site *s)
         .dir = s->dir, .max_file_bytes = 64 << 20, .max_mem_bytes = 64 << 20};
     struct jsapi_limits limits = {-1, -1, -1, -1, -1};
     fake_turn_init(&s->ft);
-    struct store_host host = {.arg = s, .turn = &s->ft.turn, .reopened = site_reopened};
+    struct store_host host = {
+        .arg = s, .turn = &s->ft.turn, .reopened = site_reopened, .clock_moved = site_clock_moved};
     assert_int_equal(store_open(&cfg, &host, &s->store, &why), 0);
     jshost_init(&s->h, &s->ft, s->store);
     s->h.host.domain = SLICE("leaf");
