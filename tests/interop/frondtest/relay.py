@@ -5,6 +5,7 @@
     with relay.stalled(): ...            # everything stays open, nothing moves
     with relay.throttled(6250): ...      # bytes per second, each direction for itself
     relay.cut_after(1234, "up")          # let exactly so many bytes more pass, then cut once
+    relay.half_cut("near"); …; relay.bury()   # the dialler hears of the loss, the target only later
 
 "up" is what the dialler sends, "down" is what it receives. Both are recorded: relay.bytes("up"),
 relay.lines("down"), relay.count["up"] (which counts on when the record is full).
@@ -30,6 +31,7 @@ class _Pair:
     def __init__(self, number, near, far):
         self.number, self.near, self.far = number, near, far
         self.pumps = []
+        self.deaf = False  # one end is closed, the other one does not know
 
 
 class Relay:
@@ -76,6 +78,14 @@ class Relay:
     def cut_after(self, count, direction=UP, refuse=False):
         """Cut once, when exactly count more bytes have passed in direction."""
         self._call(self._plan, count, direction, refuse)
+
+    def half_cut(self, end):
+        """Close one end of every connection: "near", the dialler's, or "far". The other one hears nothing until bury()."""
+        self._call(self._half_cut, end)
+
+    def bury(self):
+        """The other ends of what half_cut() left."""
+        self._call(self._bury)
 
     def resume(self):
         """End of all trouble."""
@@ -270,6 +280,23 @@ class Relay:
             self._end(pair, rst)
         if refuse:
             self._moving.set()  # those who wait at a stalled door hear the refusal
+
+    def _half_cut(self, end):
+        if self._pairs:
+            self.cuts += 1
+        for pair in [pair for pair in self._pairs if not pair.deaf]:
+            pair.deaf = True
+            for pump in pair.pumps:
+                pump.cancel()
+            sock = pair.near if end == "near" else pair.far
+            self._loop.remove_reader(sock)
+            self._loop.remove_writer(sock)
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _bury(self):
+        for pair in [pair for pair in self._pairs if pair.deaf]:
+            self._end(pair)
 
     def _end(self, pair, rst=False):
         if pair not in self._pairs:
