@@ -31,6 +31,19 @@ PATIENCE = 150  # seconds; a genuine puller whose request fell into a cut asks a
 THIN = 50_000 // 8  # bytes a second
 
 
+def differences(sold, messages):
+    """What the copy has, against what was acknowledged; the till sold in the order of the names."""
+    acked = {ack.id: ack.digest for ack in sold}
+    there = Counter(message.id for message in messages)
+    order = [message.id for message in messages]
+    found = (("lost", [name for name in acked if name not in there]),
+             ("doubled", [name for name, count in there.items() if count > 1]),
+             ("changed", [m.id for m in messages if acked.get(m.id, m.digest) != m.digest]),
+             ("never acknowledged", [name for name in there if name not in acked]),
+             ("out of order", [two for one, two in zip(order, order[1:]) if two < one]))
+    return [f"{len(names)} {what}, the first {names[0]}" for what, names in found if names]
+
+
 class Scene:
     def __init__(self, kind, name, seed, directory):
         self.kind, self.name, self.seed = kind, name, seed
@@ -195,7 +208,7 @@ class Scene:
         nc = await self.puller.connect()
         messages = await read_stream(nc, "ALL", "orders.>")
         await nc.close()
-        self.compare(sold, messages)
+        self.wrong += differences(sold, messages)
         if self.retention == "workqueue" and not self.wrong:
             end = time.monotonic() + PATIENCE
             while (left := (await self.api(self.origin, "STREAM.INFO.ORDERS"))["state"]["messages"]) and \
@@ -203,20 +216,6 @@ class Scene:
                 await asyncio.sleep(0.1)
             if left:
                 self.wrong.append(f"the work queue keeps {left} that were collected")
-
-    def compare(self, sold, messages):
-        acked = {ack.id: ack.digest for ack in sold}
-        there = Counter(message.id for message in messages)
-        lost = [name for name in acked if name not in there]
-        doubled = [name for name, count in there.items() if count > 1]
-        changed = [m.id for m in messages if acked.get(m.id, m.digest) != m.digest]
-        strange = [name for name in there if name not in acked]
-        order = [m.id for m in messages]
-        mixed = [two for one, two in zip(order, order[1:]) if two < one]
-        for what, names in (("lost", lost), ("doubled", doubled), ("changed", changed), ("never acknowledged", strange),
-                            ("out of order", mixed)):
-            if names:
-                self.wrong.append(f"{len(names)} {what}, the first {names[0]}")
 
     def close(self):
         for server in (self.site, self.hub):
