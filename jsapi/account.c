@@ -10,7 +10,8 @@
 #include "base/json.h"
 #include "base/uid.h"
 
-#define ADVISORY_TYPE "io.nats.jetstream.advisory.v1."
+#define EVENT_TYPE    "io.nats.jetstream."
+#define ADVISORY_TYPE EVENT_TYPE "advisory.v1."
 
 /* --- lives ------------------------------------------------------------------------------------ */
 
@@ -165,7 +166,7 @@ bool js_advise(struct js_advisory *ad, struct jsapi_account *a, const char *type
     ad->acc = a;
     buf_init(&ad->body);
     json_begin(&ad->j, &ad->body);
-    (void)snprintf(full, sizeof full, ADVISORY_TYPE "%s", type);
+    (void)snprintf(full, sizeof full, "%s%s", strchr(type, '.') ? EVENT_TYPE : ADVISORY_TYPE, type);
     uid_make(id);
     json_obj(&ad->j, NULL);
     json_cstr(&ad->j, "type", full);

@@ -192,7 +192,7 @@ static void sample(struct js_consumer *c, const struct ack_ref *ref, const struc
     if (c->sampled < 100)
         return;
     c->sampled -= 100;
-    if (!js_advise(&ad, c->acc, "consumer_ack", "$JS.EVENT.METRIC.CONSUMER.ACK.%.*s.%.*s",
+    if (!js_advise(&ad, c->acc, "metric.v1.consumer_ack", "$JS.EVENT.METRIC.CONSUMER.ACK.%.*s.%.*s",
                    SLICE_FMT(c->stream->name), SLICE_FMT(c->name)))
         return;
     json_str(&ad.j, "stream", c->stream->name);
@@ -226,18 +226,20 @@ static void after_settled(struct js_consumer *c, bool was_full)
 static void settle_all(struct js_consumer *c, uint64_t sseq, uint64_t cseq)
 {
     bool was_full = window_full(c);
-    if (c->stream->cfg.retention != RETAIN_LIMITS) {
+    uint64_t *settled = NULL;
+    size_t n = 0;
+    if (c->stream->cfg.retention != RETAIN_LIMITS && pending_count(&c->pend)) {
         uint32_t pos = 0;
-        for (const struct pending_entry *e;
-             (e = pending_next(&c->pend, &pos)) && e->sseq <= sseq;) {
-            uint64_t seq = e->sseq;
-            pending_ack(&c->pend, seq);
-            retention_settled(c->set, c, seq);
-            pos = 0;
-        }
+        settled = xmalloc(pending_count(&c->pend) * sizeof *settled);
+        for (const struct pending_entry *e; (e = pending_next(&c->pend, &pos)) && e->sseq <= sseq;)
+            settled[n++] = e->sseq;
     }
-    pending_ack_all(&c->pend, sseq, cseq);
-    after_settled(c, was_full);
+    if (pending_ack_all(&c->pend, sseq, cseq) != PENDING_NOTHING) {
+        for (size_t i = 0; i < n; i++)
+            retention_settled(c->set, c, settled[i]);
+        after_settled(c, was_full);
+    }
+    free(settled);
 }
 
 static void settle_one(struct js_consumer *c, uint64_t sseq)
@@ -279,6 +281,7 @@ void ack_gone(struct js_consumer *c, uint64_t sseq, const char *reason)
                    slice_cstr(reason));
     }
     if (pending_gone(&c->pend, sseq)) {
+        c->acked_wall = clock_wall();
         consumer_dirty(c);
         if (was_full)
             consumer_ready(c);
@@ -312,33 +315,24 @@ static void nak(struct js_consumer *c, const struct ack_ref *ref, struct slice a
     const struct pending_entry *e = pending_find(&c->pend, ref->sseq);
     if (!e || ref->cseq <= c->pend.floor.consumer || ref->cseq > c->pend.delivered.consumer)
         return;
-    uint32_t deliveries = e->deliveries;
     advise_ref(c, "nak", "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED", ref, (struct slice){0});
-    switch (pending_nak(&c->pend, ref->sseq, delay, now)) {
-    case PENDING_SETTLED:
-        ack_gave_up(c, ref->sseq, deliveries);
+    pending_nak(&c->pend, ref->sseq, delay, now);
+    if (delay < 0)
         consumer_ready(c);
-        break;
-    case PENDING_LATER:
-        if (delay < 0)
-            consumer_ready(c);
-        else
-            consumer_due(c, now + delay);
-        break;
-    case PENDING_NOTHING:
-        break;
-    }
+    else
+        consumer_due(c, now + delay);
     consumer_active(c, now);
     consumer_dirty(c);
 }
 
 static void term(struct js_consumer *c, const struct ack_ref *ref, struct slice reason)
 {
-    if (!pending_find(&c->pend, ref->sseq))
-        return;
+    if (c->cfg->ack_policy == ACK_ALL)
+        settle_all(c, ref->sseq, ref->cseq);
+    else
+        settle_one(c, ref->sseq);
     advise_ref(c, "terminated", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED", ref,
                slice_trim(reason));
-    settle_one(c, ref->sseq);
 }
 
 static void progress(struct js_consumer *c, uint64_t sseq)
@@ -356,7 +350,7 @@ static void progress(struct js_consumer *c, uint64_t sseq)
 static void apply(struct js_consumer *c, const struct ack_ref *ref, struct slice what,
                   struct slice reply)
 {
-    bool delivered = ref->sseq && ref->sseq <= c->pend.delivered.stream;
+    bool delivered = ref->sseq <= c->pend.delivered.stream;
     if (!what.n || slice_is(what, "+ACK") || slice_is(what, "+OK")) {
         if (!delivered)
             return;

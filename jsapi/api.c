@@ -293,8 +293,12 @@ static bool check_body(struct request *r)
     }
     if ((f & API_OPT_BODY) && !object)
         return true;
-    if ((f & (API_BODY | API_JSON | API_OPT_BODY)) && r->body.n)
-        return parse(r);
+    if ((f & (API_BODY | API_JSON | API_OPT_BODY)) && r->body.n && !parse(r))
+        return false;
+    if ((f & API_BODY) && json_is_object(r->json) && !json_object_size(r->json)) {
+        api_fail(r, JSBadRequestErr, NULL);
+        return false;
+    }
     return true;
 }
 

@@ -41,7 +41,7 @@ enum {                   /* flags of verbs.def */
        API_EMPTY = 4,    /* the body must be empty: 10038 */
        API_OPT_BODY = 8, /* the body is parsed only when it starts with { or [ */
        API_JSON = 16,    /* the body is parsed; an empty one is an empty object */
-       API_BODY = 32,    /* the body is parsed; an empty one is 10003 */
+       API_BODY = 32,    /* the body is parsed; an empty one, or {}, is 10003 */
        API_STREAM = 64,  /* the stream must exist: 10059; r->stream is set */
        API_QUIET = 128,  /* no audit advisory */
        API_PAGED = 256,  /* total, offset, limit and the list also in errors */

@@ -563,6 +563,7 @@ void consumer_apply(struct js_consumer *c, struct consumer_config *cfg)
 void consumer_restart(struct js_consumer *c, uint64_t stream)
 {
     pending_reset(&c->pend, stream);
+    c->delivered_wall = c->acked_wall = 0;
     push_close(c);
     push_open(c);
     c->nudges = 0;

@@ -146,6 +146,8 @@ void consumer_config_write(const struct consumer_config *c, struct json_out *out
 {
     struct consumer_config shown = *c;
     struct cfg_pair *room = NULL;
+    if (live && c->unnamed)
+        shown.name = (struct slice){0};
     if (live) {
         room = xmalloc((c->metadata.n + 2) * sizeof *room);
         shown.metadata = cfg_meta_dynamic(&c->metadata, version, room);

@@ -49,6 +49,7 @@ struct consumer_config {
     uint64_t rate_limit; /* bits/s */
     struct slice sample_freq;
     int64_t max_waiting, max_ack_pending;
+    bool unnamed; /* the name is ours and not shown; nothing remembers that after a restart */
     bool flow_control, headers_only;
     int64_t max_batch, max_expires, max_bytes; /* of a pull request; 0: none */
     struct slice deliver_subject, deliver_group;

@@ -240,6 +240,7 @@ static void choose_name(const struct consumers *cs, struct consumer_config *c)
     char name[9];
     if (c->durable.n)
         c->name = c->durable;
+    c->unnamed = !c->name.n;
     while (!c->name.n) {
         uid_short(name, 8);
         if (!consumers_find(cs, slice_cstr(name)))

@@ -40,10 +40,15 @@ static bool read_seq(struct slice body, uint64_t *seq, struct js_error *e)
         free(why);
         return false;
     }
-    int64_t asked = json_get_int(obj, "seq", 0);
-    *seq = asked > 0 ? (uint64_t)asked : 0;
+    json_t *asked = json_key(obj, "seq");
+    bool good =
+        !asked || json_is_null(asked) || (json_is_integer(asked) && json_integer_value(asked) >= 0);
+    if (!good)
+        js_fail(e, JSInvalidJSONErr, "%s", "json: seq is not a sequence");
+    else if (json_is_integer(asked))
+        *seq = (uint64_t)json_integer_value(asked);
     json_free(obj);
-    return true;
+    return good;
 }
 
 struct slice consumer_identity_header(struct request *r, struct js_stream *s)

@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/subject.h"
 #include "jsapi/ack.h"
@@ -294,6 +295,7 @@ void consumers_removed_range(struct consumers *cs, uint64_t first, uint64_t last
         uint32_t before = pending_count(&c->pend);
         pending_gone_range(&c->pend, first, last);
         if (pending_count(&c->pend) != before) {
+            c->acked_wall = clock_wall();
             consumer_dirty(c);
             consumer_ready(c);
         }
@@ -332,7 +334,10 @@ void consumers_purged(struct consumers *cs, struct slice filter, uint64_t below)
             continue;
         if (c->pend.floor.stream + 1 >= st.first_seq)
             continue;
+        uint32_t before = pending_count(&c->pend);
         pending_raise(&c->pend, st.first_seq - 1);
+        if (pending_count(&c->pend) < before)
+            c->acked_wall = clock_wall();
         consumer_dirty(c);
         consumer_ready(c);
     }

@@ -222,7 +222,7 @@ static bool redeliver(struct run *r)
         const struct pending_entry *e = pending_find(&c->pend, seq);
         if (c->cfg->max_deliver > 0 && e->deliveries >= c->cfg->max_deliver) {
             uint32_t deliveries = e->deliveries;
-            pending_nak(&c->pend, seq, -1, r->now);
+            pending_give(&c->pend, seq);
             ack_gave_up(c, seq, deliveries);
             continue;
         }
@@ -265,7 +265,10 @@ static uint32_t wanted_now(const struct js_consumer *c)
     if (c->n_waiting && c->n_waiting <= 8) {
         uint64_t sum = 0;
         LIST_EACH(it, &c->waiting)
-        sum += (uint64_t)LIST_ENTRY(it, struct pull_request, link)->batch;
+        {
+            int64_t batch = LIST_ENTRY(it, struct pull_request, link)->batch;
+            sum += batch > 0 ? (uint64_t)batch : 1;
+        }
         n = sum < n ? sum : n;
     }
     return (uint32_t)n;
@@ -329,8 +332,13 @@ static void after_slice(struct run *r)
 static void visit(struct js_consumer *c, struct buf *head)
 {
     struct run r = {.c = c, .now = clock_mono(), .head = head};
-    if (!consumer_is_live(c) || consumer_paused(c) || !has_taker(c))
+    if (!consumer_is_live(c) || !has_taker(c))
         return;
+    if (consumer_paused(c)) {
+        if (!consumer_is_push(c->cfg))
+            pull_end_of_stream(c);
+        return;
+    }
     if (r.now < c->not_before) {
         consumer_due(c, c->not_before);
         return;

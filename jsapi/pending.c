@@ -260,16 +260,18 @@ static void place_enter(struct pending *p, struct pending_entry *e, enum pending
 
 /* --- leaving the ring ------------------------------------------------------------------------- */
 
-/* Makes a hole; the floor follows when the front goes. */
-static void settle(struct pending *p, uint32_t off)
+/* Makes a hole; the floor follows when the next one above it is settled, or the last there is. */
+static void settle(struct pending *p, uint32_t off, bool lift)
 {
     struct pending_entry *e = entry_at(p, off);
+    uint64_t cseq = e->cseq;
     place_leave(p, e);
     p->again -= e->deliveries > 1;
     e->deliveries = 0;
     e->place = PENDING_FRESH;
     if (--p->live == 0) {
-        p->floor = p->delivered;
+        if (lift)
+            p->floor = p->delivered;
         ring_clear(p);
         p->heap_n = p->queue_n = p->queue_head = 0;
         return;
@@ -281,7 +283,8 @@ static void settle(struct pending *p, uint32_t off)
             p->scan -= p->scan > 0;
         }
         const struct pending_entry *front = entry_at(p, 0);
-        p->floor = (struct pending_pair){front->cseq - 1, front->sseq - 1};
+        if (lift && cseq == p->floor.consumer + 1)
+            p->floor = (struct pending_pair){front->cseq - 1, front->sseq - 1};
     }
     if (p->cap > RING_KEEP && p->live < p->cap / 8)
         ring_rebuild(p, p->cap / 4);
@@ -321,7 +324,7 @@ void pending_give(struct pending *p, uint64_t sseq)
         p->given_n++;
     }
     if (ring_find(p, sseq, &off))
-        settle(p, off);
+        settle(p, off, false);
     pending_log(p, PLOG_GIVE, sseq);
 }
 
@@ -446,7 +449,7 @@ enum pending_result pending_ack(struct pending *p, uint64_t sseq)
 {
     uint32_t off;
     if (ring_find(p, sseq, &off)) {
-        settle(p, off);
+        settle(p, off, true);
         pending_log(p, PLOG_ACK, sseq);
         return PENDING_SETTLED;
     }
@@ -459,16 +462,12 @@ enum pending_result pending_ack(struct pending *p, uint64_t sseq)
 
 enum pending_result pending_ack_all(struct pending *p, uint64_t sseq, uint64_t cseq)
 {
-    if (sseq <= p->floor.stream || sseq > p->delivered.stream)
+    if (sseq <= p->floor.stream || sseq > p->delivered.stream || cseq <= p->floor.consumer)
         return PENDING_NOTHING;
-    struct pending_pair was = p->floor;
     while (p->live && entry_at(p, 0)->sseq <= sseq)
-        settle(p, 0);
-    uint64_t top = p->live ? entry_at(p, 0)->cseq - 1 : p->delivered.consumer;
+        settle(p, 0, false);
     p->floor.stream = sseq;
-    p->floor.consumer = cseq < top ? cseq : top;
-    if (p->floor.consumer < was.consumer)
-        p->floor.consumer = was.consumer;
+    p->floor.consumer = cseq < p->delivered.consumer ? cseq : p->delivered.consumer;
     given_drop(p, 0, sseq);
     pending_log(p, PLOG_ACK_ALL, sseq);
     pending_log_number(p, p->floor.consumer);
@@ -494,10 +493,6 @@ enum pending_result pending_nak(struct pending *p, uint64_t sseq, int64_t delay,
             due = INT64_MAX;
         defer(p, e, due - wait_of(p, e->deliveries));
         return PENDING_LATER;
-    }
-    if (p->rules.max_deliver > 0 && e->deliveries >= p->rules.max_deliver) {
-        pending_give(p, sseq);
-        return PENDING_SETTLED;
     }
     if (e->place != PENDING_QUEUED) {
         place_enter(p, e, PENDING_QUEUED);
@@ -528,7 +523,7 @@ bool pending_gone(struct pending *p, uint64_t sseq)
     uint32_t off;
     bool was = ring_find(p, sseq, &off) != NULL;
     if (was)
-        settle(p, off);
+        settle(p, off, true);
     if ((p->given_n && given_drop(p, sseq, sseq)) || was)
         pending_log(p, PLOG_ACK, sseq);
     return was;
@@ -545,7 +540,7 @@ uint32_t pending_gone_range(struct pending *p, uint64_t first, uint64_t last)
         if (off >= p->len || entry_at(p, off)->sseq > last)
             break;
         first = entry_at(p, off)->sseq + 1;
-        settle(p, off);
+        settle(p, off, true);
         n++;
     }
     if (n || given)

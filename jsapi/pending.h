@@ -21,7 +21,8 @@
  *     given   those that reached max_deliver and still are in the stream, sorted.
  *
  * What always holds
- *   (1) floor <= every entry <= delivered, for consumer and stream sequences alike.
+ *   (1) floor < every entry <= delivered in the stream; in consumer sequences as well but for an
+ *       entry whose elders were acknowledged all at once by a later delivery.
  *   (2) an entry is in exactly one place: ring order (FRESH), heap (TIMED) or queue (QUEUED).
  *   (3) the front of the ring is never a hole.
  *
@@ -67,7 +68,8 @@ struct pending_timed { /* an element of the heap */
 struct pending {
     struct pending_rules rules;
     struct pending_pair delivered; /* newest; stream: everything up to it was considered */
-    struct pending_pair floor;     /* all up to it is settled */
+    struct pending_pair floor;     /* all up to it is settled; one given up holds it until the ring
+                                      is empty, as nats-server tells it */
     struct pending_entry *ring;    /* owned; cap entries, a power of two, 0 at first */
     uint32_t cap, head, len;       /* len counts holes */
     uint32_t live;                 /* entries that are no holes */
@@ -120,8 +122,11 @@ enum pending_result {
 enum pending_result pending_ack(struct pending *p, uint64_t sseq);
 /* Ack of everything up to sseq, told by its consumer sequence. */
 enum pending_result pending_ack_all(struct pending *p, uint64_t sseq, uint64_t cseq);
-/* Deliver again, now (delay < 0) or after delay. PENDING_SETTLED: that was its last try. */
+/* Deliver again, now (delay < 0) or after delay. Whether it may be delivered again is asked when it
+ * is its turn. */
 enum pending_result pending_nak(struct pending *p, uint64_t sseq, int64_t delay, int64_t now);
+/* It had its last try: off the list, on that of those given up. */
+void pending_give(struct pending *p, uint64_t sseq);
 /* The client still works on it. */
 enum pending_result pending_touch(struct pending *p, uint64_t sseq, int64_t now);
 /* It left the stream. True when it was pending. Also forgets that it was given up. */

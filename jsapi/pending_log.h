@@ -29,7 +29,6 @@ void pending_log_number(struct pending *p, uint64_t n);
 void pending_log_whole(struct pending *p);
 
 /* The doors of pending.c that only replaying needs. */
-void pending_give(struct pending *p, uint64_t sseq);
 void pending_defer(struct pending *p, uint64_t sseq, int64_t at);
 /* Appends an entry as it was; sequences ascend. */
 void pending_restore(struct pending *p, const struct pending_entry *from);

@@ -118,7 +118,11 @@ static void read_body(struct slice body, struct wanted *w)
 static uint64_t outstanding(const struct js_consumer *c)
 {
     uint64_t sum = 0;
-    LIST_EACH(it, &c->waiting) sum += (uint64_t)LIST_ENTRY(it, struct pull_request, link)->batch;
+    LIST_EACH(it, &c->waiting)
+    {
+        int64_t batch = LIST_ENTRY(it, struct pull_request, link)->batch;
+        sum += batch > 0 ? (uint64_t)batch : 0;
+    }
     return sum;
 }
 
@@ -128,7 +132,7 @@ static bool no_wait_may_stay(struct js_consumer *c, const struct wanted *w, stru
     if (c->filtered && !c->counted)
         return true; /* the pump will tell */
     uint64_t there = consumer_num_pending(c) + pending_queued(&c->pend);
-    if (!there && w->expires <= 0) {
+    if (!there && !w->expires) {
         refuse(c, reply, "404 No Messages");
         return false;
     }
@@ -169,15 +173,16 @@ static void enqueue(struct js_consumer *c, const struct wanted *w, struct slice 
 {
     int64_t now = clock_mono();
     struct pull_request *p = xmalloc(sizeof *p + reply.n);
-    *p = (struct pull_request){.batch = w->batch > 0 ? w->batch : 1,
+    *p = (struct pull_request){.batch =
+                                   w->batch, /* no more than zero: one, but told as it was asked */
                                .bytes = w->bytes > 0 ? w->bytes : 0,
                                .heartbeat = w->heartbeat > 0 ? w->heartbeat : 0,
                                .no_wait = w->no_wait,
                                .reply_n = (uint32_t)reply.n};
     memcpy(p->reply, reply.p, reply.n);
-    if (w->expires > 0) {
+    if (w->expires) { /* a negative one has passed */
         if (__builtin_add_overflow(now, w->expires, &p->expires))
-            p->expires = INT64_MAX;
+            p->expires = w->expires > 0 ? INT64_MAX : now;
         consumer_due(c, p->expires);
     }
     if (p->heartbeat) {

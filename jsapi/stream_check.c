@@ -143,11 +143,9 @@ static bool check_features(struct stream_config *c, struct js_error *e)
         if (c->allow_atomic)
             return bad(e, "async persist mode is not supported with atomic batch publish");
     }
-    /* `nats bench js` asks for it with every stream it makes: left off, as the answer shows */
     if (c->allow_atomic && c->pedantic)
         return pedantic(e,
                         "atomic batch publishing (allow_atomic) is not supported by this server");
-    c->allow_atomic = false;
     if (c->allow_batched)
         return bad(e, "fast batch publishing (allow_batched) is not supported by this server");
     return true;
@@ -168,10 +166,11 @@ static bool consumer_fits(const struct source_config *s)
 }
 
 /* A destination that is no subject is told in the words of mappings. */
-static const char *mapping_trouble(const char *why)
+static const char *mapping_trouble(const char *why, struct slice dest)
 {
-    return strcmp(why, "invalid subject") == 0 ? "invalid mapping destination: invalid transform"
-                                               : why;
+    return strcmp(why, "invalid subject") == 0 && !subject_valid(dest)
+               ? "invalid mapping destination: invalid transform"
+               : why;
 }
 
 /* Codes for a mirror and for a source differ, the rules are the same. */
@@ -185,7 +184,7 @@ static bool check_transforms(const struct source_config *s, enum js_code bad_src
         if (t->src.n && !subject_valid(t->src))
             return js_fail(e, bad_src, "invalid subject %.*s", SLICE_FMT(t->src));
         if (transform_new(t->src, t->dest, &made, &why) < 0)
-            return js_fail(e, bad_dest, "%s", mapping_trouble(why));
+            return js_fail(e, bad_dest, "%s", mapping_trouble(why, t->dest));
         transform_free(made);
     }
     return true;
@@ -209,6 +208,8 @@ static bool check_mirror(struct stream_config *c, const struct stream_bounds *b,
         return js_fail(e, JSMirrorWithSubjectsErr, NULL);
     if (c->sources.n)
         return js_fail(e, JSMirrorWithSourcesErr, NULL);
+    if (c->allow_atomic)
+        return js_fail(e, JSMirrorWithAtomicPublishErr, NULL);
     if (!consumer_fits(m))
         return js_fail(e, JSMirrorDurableConsumerCfgInvalid, NULL);
     if (m->filter_subject.n && m->transforms.n)
@@ -281,6 +282,24 @@ static bool check_source(const struct stream_config *c, size_t at, const struct 
     }
     if (!s->external && !message_size_fits(c, other(b, s->name)))
         return js_fail(e, JSSourceMaxMessageSizeTooBigErr, NULL);
+    return true;
+}
+
+/* nats-server looks at plain filters only when all else is well. */
+static bool check_filters(const struct stream_config *c, struct js_error *e)
+{
+    const struct source_config *m = c->mirror;
+    if (m && m->filter_subject.n && !subject_valid(m->filter_subject))
+        return js_fail(e, JSStreamCreateErrF,
+                       "subject filter '%.*s' for the mirror invalid subject",
+                       SLICE_FMT(m->filter_subject));
+    for (size_t i = 0; i < c->sources.n; i++) {
+        struct slice filter = stream_source(c, i)->filter_subject;
+        if (filter.n && !subject_valid(filter))
+            return js_fail(e, JSStreamCreateErrF,
+                           "subject filter '%.*s' for the source: invalid subject",
+                           SLICE_FMT(filter));
+    }
     return true;
 }
 
@@ -447,7 +466,8 @@ static bool check_transform(const struct stream_config *c, struct js_error *e)
         return js_fail(e, JSStreamTransformInvalidSource, "invalid subject %.*s",
                        SLICE_FMT(c->transform->src));
     if (transform_new(c->transform->src, c->transform->dest, &made, &why) < 0)
-        return js_fail(e, JSStreamTransformInvalidDestination, "%s", mapping_trouble(why));
+        return js_fail(e, JSStreamTransformInvalidDestination, "%s",
+                       mapping_trouble(why, c->transform->dest));
     transform_free(made);
     return true;
 }
@@ -513,7 +533,10 @@ bool stream_config_check(struct stream_config *c, const struct stream_bounds *b,
     for (size_t i = 0; ok && i < c->sources.n; i++)
         ok = check_source(c, i, b, e);
     ok = ok && check_externals(c, b, e) && check_cycle(c, b, e) && check_subjects(c, e) &&
-         check_transform(c, e) && check_republish(c, e) && check_placement(c, e);
+         check_transform(c, e) && check_republish(c, e) && check_placement(c, e) &&
+         check_filters(c, e);
+    /* `nats bench js` asks for it with every stream it makes: left off, as the answer shows */
+    c->allow_atomic = false;
     if (ok)
         cfg_meta_static(&c->metadata, level_needed(c), &c->mem);
     return ok;

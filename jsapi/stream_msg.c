@@ -112,6 +112,10 @@ void stream_msg_delete(struct request *r)
         api_fail(r, JSStreamMsgDeleteFailedF, "message delete not permitted");
         return;
     }
+    if (!q.seq) {
+        api_fail(r, JSStreamMsgDeleteFailedF, "no message found");
+        return;
+    }
     int err = store_get(r->stream->store, q.seq, look_only, NULL);
     if (err == E_NOTFOUND && q.seq > store_last_assigned(r->stream->store)) {
         api_fail(r, JSStreamMsgDeleteFailedF, "stream store EOF");

@@ -131,31 +131,20 @@ static struct list *bucket(struct account *a, struct slice subject)
 }
 
 /* Only a first one that comes and a last one that goes can change an answer. */
-static void tell_bucket(struct account *a, struct list *watchers, const struct sink *s, bool added)
+static void tell_subject(struct account *a, const struct sink *s, bool added)
 {
-    LIST_EACH_SAFE(it, watchers)
+    if (!a->subject_watchers || subject_has_wildcard(s->subject))
+        return;
+    LIST_EACH_SAFE(it, bucket(a, s->subject))
     {
         struct subject_watch *w = LIST_ENTRY(it, struct subject_watch, link);
-        if (w->has == added || !subject_match(w->subject, s->subject))
+        if (w->has == added || !slice_eq(w->subject, s->subject))
             continue;
-        if (account_has_interest(a, w->subject, w->queue) == added) {
+        if (sublist_has_listener(a->subs, w->subject, w->queue) == added) {
             w->has = added;
             w->changed(w->arg, added);
         }
     }
-}
-
-/* A literal subject concerns one bucket, a wildcard all of them. */
-static void tell_subject(struct account *a, const struct sink *s, bool added)
-{
-    if (!a->subject_watchers)
-        return;
-    if (!subject_has_wildcard(s->subject)) {
-        tell_bucket(a, bucket(a, s->subject), s, added);
-        return;
-    }
-    for (size_t i = 0; i < WATCH_BUCKETS; i++)
-        tell_bucket(a, &a->subject_watchers[i], s, added);
 }
 
 int account_add_sink(struct account *a, struct sink *s)
@@ -207,7 +196,7 @@ void account_watch_subject(struct account *a, struct subject_watch *w)
         for (size_t i = 0; i < WATCH_BUCKETS; i++)
             list_init(&a->subject_watchers[i]);
     }
-    w->has = account_has_interest(a, w->subject, w->queue);
+    w->has = sublist_has_listener(a->subs, w->subject, w->queue);
     list_push_back(bucket(a, w->subject), &w->link);
 }
 

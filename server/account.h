@@ -22,12 +22,12 @@ struct interest_watch {
     void (*changed)(void *arg, struct sink *s, bool added);
     void *arg;
 };
-/* Told when the first interest in one literal subject appears and when the last goes. For push
- * consumers. */
+/* Told when the first who listens to exactly this subject appears and when the last goes; who
+ * listens to a wildcard above it does not count. For push consumers. */
 struct subject_watch {
     struct list link;
     struct slice subject; /* owner's */
-    struct slice queue;   /* only this group counts; empty: anyone */
+    struct slice queue;   /* only this group counts; empty: only who is in none */
     bool has;             /* as last told */
     void (*changed)(void *arg, bool has);
     void *arg;

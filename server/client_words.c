@@ -24,7 +24,7 @@ static bool reserved(const struct client *cl, struct slice subject)
 {
     if (subject.n < 5 || (subject.p[0] != '$' && subject.p[0] != '_'))
         return false;
-    if (slice_starts(subject, SLICE("$GNR.")) || slice_starts(subject, SLICE("_GR_.")))
+    if (slice_starts(subject, SLICE("$GR.")) || slice_starts(subject, SLICE("_GR_.")))
         return true;
     return slice_starts(subject, SLICE("$NRG.")) && !cl->ep.account->system;
 }
@@ -34,7 +34,7 @@ static bool reserved_reply(struct slice reply)
     if (reply.n < 5 || (reply.p[0] != '$' && reply.p[0] != '_'))
         return false;
     return slice_starts(reply, SLICE("_R_.")) || slice_starts(reply, SLICE("_GR_.")) ||
-           slice_starts(reply, SLICE("$GNR.")) || slice_starts(reply, SLICE("$JS.ACK."));
+           slice_starts(reply, SLICE("$GR.")) || slice_starts(reply, SLICE("$JS.ACK."));
 }
 
 static bool may_publish(struct client *cl, struct slice subject, struct slice reply)

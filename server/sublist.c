@@ -613,6 +613,17 @@ bool sublist_has_interest(struct sublist *sl, struct slice subject, struct slice
     return matchable(subject) && anyone(sl, sl->root, subject, queue);
 }
 
+bool sublist_has_listener(struct sublist *sl, struct slice subject, struct slice queue)
+{
+    struct node *n = sl->root;
+    for (struct slice rest = subject; n && rest.n;) {
+        size_t dot = slice_find(rest, '.');
+        n = child(sl, n, slice_head(rest, dot));
+        rest = slice_skip(rest, dot + 1);
+    }
+    return n && (queue.n ? find_group(n, queue) != NULL : n->plain.n > 0);
+}
+
 uint64_t sublist_generation(const struct sublist *sl)
 {
     return sl->generation;

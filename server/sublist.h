@@ -91,6 +91,9 @@ uint64_t sublist_generation(const struct sublist *sl);
 /* Is anyone there at all? Cheaper than a match; a queue name restricts it to that group (empty:
  * any). */
 bool sublist_has_interest(struct sublist *sl, struct slice subject, struct slice queue);
+/* Does anybody listen to exactly this subject, wildcards not counted: in this queue group, or, when
+ * queue is empty, in none? */
+bool sublist_has_listener(struct sublist *sl, struct slice subject, struct slice queue);
 size_t sublist_count(const struct sublist *sl);
 /* Walks all sinks; nothing may be inserted or removed meanwhile. */
 void sublist_each(struct sublist *sl, void (*fn)(void *arg, struct sink *s), void *arg);

@@ -33,13 +33,13 @@ def need(kind):
 
 def pytest_addoption(parser):
     parser.addoption("--frond-only", action="store_true",
-                     help="leave out what runs with the genuine server alone")
+                     help="leave out what the genuine server decides: alone, or beside Frond")
 
 
 def pytest_collection_modifyitems(config, items):
     def genuine(item):
         params = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        return "nats-server" in params or item.get_closest_marker("harness")
+        return "nats-server" in params or item.get_closest_marker("harness") or item.get_closest_marker("oracle")
 
     if config.getoption("--frond-only"):
         left_out = [item for item in items if genuine(item)]

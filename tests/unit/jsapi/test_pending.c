@@ -61,14 +61,17 @@ static uint32_t n_count(const struct naive *n, uint64_t *front)
     return c;
 }
 
+/* What is given up does not lift the floor. */
 static void n_settle(struct naive *n, uint64_t s)
 {
     uint64_t before, front;
     n_count(n, &before);
     n->m[s].pending = n->m[s].queued = false;
+    if (n->m[s].given)
+        return;
     if (!n_count(n, &front))
         n->floor = n->delivered;
-    else if (before == s)
+    else if (before == s && n->m[s].cseq == n->floor.consumer + 1)
         n->floor = (struct pending_pair){n->m[front].cseq - 1, front - 1};
 }
 
@@ -152,10 +155,6 @@ static void do_nak(struct world *w)
         if (delay >= 0) {
             w->n.m[s].at = w->now + delay - n_wait(&w->n, w->n.m[s].deliveries);
             w->n.m[s].queued = false;
-        } else if (w->n.rules.max_deliver > 0 && w->n.m[s].deliveries >= w->n.rules.max_deliver) {
-            w->n.m[s].given = true;
-            n_settle(&w->n, s);
-            want = PENDING_SETTLED;
         } else {
             w->n.m[s].queued = true;
         }
@@ -168,16 +167,16 @@ static void do_ack_all(struct world *w)
     uint64_t s = some_pending(&w->n);
     if (!w->n.m[s].pending)
         return;
-    uint64_t cseq = w->n.m[s].cseq, front;
+    uint64_t cseq = rnd(2) ? w->n.m[s].cseq : w->n.delivered.consumer;
+    if (cseq <= w->n.floor.consumer) {
+        assert_int_equal(pending_ack_all(&w->p, s, cseq), PENDING_NOTHING);
+        return;
+    }
     assert_int_equal(pending_ack_all(&w->p, s, cseq), PENDING_SETTLED);
     for (uint64_t i = 0; i <= s; i++)
         w->n.m[i].pending = w->n.m[i].given = w->n.m[i].queued = false;
-    uint64_t was = w->n.floor.consumer;
-    uint64_t top = n_count(&w->n, &front) ? w->n.m[front].cseq - 1 : w->n.delivered.consumer;
     w->n.floor.stream = s;
-    w->n.floor.consumer = cseq < top ? cseq : top;
-    if (w->n.floor.consumer < was)
-        w->n.floor.consumer = was;
+    w->n.floor.consumer = cseq;
 }
 
 static void do_gone(struct world *w)
@@ -216,6 +215,12 @@ static void do_redeliver(struct world *w)
     for (uint32_t i = rnd(5); i-- && pending_front(&w->p, &s);) {
         uint32_t deliveries;
         assert_true(w->n.m[s].pending && w->n.m[s].queued);
+        if (w->n.rules.max_deliver > 0 && w->n.m[s].deliveries >= w->n.rules.max_deliver) {
+            pending_give(&w->p, s);
+            w->n.m[s].given = true;
+            n_settle(&w->n, s);
+            continue;
+        }
         uint64_t c = pending_redeliver(&w->p, s, w->now, &deliveries);
         assert_int_equal(c, ++w->n.delivered.consumer);
         assert_int_equal(deliveries, ++w->n.m[s].deliveries);
