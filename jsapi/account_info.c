@@ -56,9 +56,9 @@ static void write_limits(struct json_out *j, const struct jsapi_limits *l)
     json_i64(j, "max_streams", limit(l->max_streams));
     json_i64(j, "max_consumers", limit(l->max_consumers));
     json_i64(j, "max_ack_pending", limit(l->max_ack_pending));
-    json_i64(j, "memory_max_stream_bytes", -1);
-    json_i64(j, "storage_max_stream_bytes", -1);
-    json_bool(j, "max_bytes_required", false);
+    json_i64(j, "memory_max_stream_bytes", limit(l->memory_max_stream_bytes));
+    json_i64(j, "storage_max_stream_bytes", limit(l->storage_max_stream_bytes));
+    json_bool(j, "max_bytes_required", l->max_bytes_required);
     json_end(j);
 }
 

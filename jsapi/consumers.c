@@ -321,10 +321,9 @@ static bool inside(const struct js_consumer *c, struct slice filter)
     return f.n > 0;
 }
 
-void consumers_purged(struct consumers *cs, struct slice filter, uint64_t below)
+void consumers_purged(struct consumers *cs, struct slice filter, bool all)
 {
     struct stream_state st;
-    (void)below;
     store_state(cs->stream->store, &st);
     if (!st.first_seq)
         return;
@@ -332,10 +331,11 @@ void consumers_purged(struct consumers *cs, struct slice filter, uint64_t below)
         struct js_consumer *c = cs->at[i];
         if (filter.n && !inside(c, filter))
             continue;
-        if (c->pend.floor.stream + 1 >= st.first_seq)
+        uint64_t up_to = filter.n && all ? st.last_seq : st.first_seq - 1;
+        if (c->pend.floor.stream >= up_to)
             continue;
         uint32_t before = pending_count(&c->pend);
-        pending_raise(&c->pend, st.first_seq - 1);
+        pending_raise(&c->pend, up_to);
         if (pending_count(&c->pend) < before)
             c->acked_wall = clock_wall();
         consumer_dirty(c);

@@ -190,6 +190,10 @@ static enum job_result batch_step(struct job *j, const struct job_budget *b)
     for (;;) {
         if (r->s->state != STREAM_LIVE || !r->s->store || r->nobody)
             return finished(r);
+        if (r->q.batch < 0) {
+            say_end(r);
+            return finished(r);
+        }
         struct read_budget budget = {PORTION_MSGS, PORTION_SCAN, PORTION_BYTES};
         r->rest = false;
         int end = store_read(r->s->store, &r->from, &filter, &budget, on_batch_message, r);
@@ -359,7 +363,7 @@ static void begin(void *arg)
         refuse(r, no);
     } else if (r->q.multi_last.n) {
         begin_multi(r);
-    } else if (r->q.batch > 0) {
+    } else if (r->q.batch) { /* a negative one is a batch of nothing */
         begin_batch(r);
     } else {
         r->in_query = true;

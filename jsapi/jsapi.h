@@ -80,6 +80,8 @@ void jsapi_close(struct jsapi *js);
 
 struct jsapi_limits { /* of an account; < 0: none */
     int64_t max_memory, max_storage, max_streams, max_consumers, max_ack_pending;
+    int64_t memory_max_stream_bytes, storage_max_stream_bytes; /* of one stream; <= 0: none */
+    bool max_bytes_required;                                   /* streams must name max_bytes */
 };
 /* Brings the account's streams and consumers to life and registers the API. */
 int jsapi_account_open(struct jsapi *js, void *account, struct slice name,

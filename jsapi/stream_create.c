@@ -51,6 +51,19 @@ static bool bytes_fit(const struct jsapi_account *a, const struct stream_config 
     return js_fail(e, memory ? JSMemoryResourcesExceededErr : JSStorageResourcesExceededErr, NULL);
 }
 
+/* What the account asks of the max_bytes of every stream. */
+static bool bytes_named(const struct jsapi_account *a, const struct stream_config *c,
+                        struct js_error *e)
+{
+    int64_t most = c->storage == STORE_MEMORY ? a->limits.memory_max_stream_bytes
+                                              : a->limits.storage_max_stream_bytes;
+    if (a->limits.max_bytes_required && c->max_bytes <= 0)
+        return js_fail(e, JSStreamMaxBytesRequired, NULL);
+    if (most > 0 && c->max_bytes > most)
+        return js_fail(e, JSStreamMaxStreamBytesExceeded, NULL);
+    return true;
+}
+
 static bool limits_allow(const struct jsapi_account *a, const struct stream_config *c,
                          const struct js_stream *except, struct js_error *e)
 {
@@ -206,7 +219,7 @@ static bool may_create(struct request *r, struct stream_config *c, struct js_err
     if (c->mirror_direct && !c->mirror)
         return js_fail(e, JSStreamInvalidConfigF,
                        "stream has no mirror but does have mirror direct");
-    if (!check_config(r, c, e))
+    if (!check_config(r, c, e) || !bytes_named(a, c, e))
         return false;
     if (c->num_replicas > 1)
         return js_fail(e, JSStreamReplicasNotSupportedErr, NULL);
@@ -299,7 +312,7 @@ static bool may_update(struct request *r, struct stream_config *c, struct js_err
 {
     struct js_stream *s = r->stream;
 
-    if (!check_config(r, c, e))
+    if (!check_config(r, c, e) || !bytes_named(r->acc, c, e))
         return false;
     if (!slice_eq(c->name, r->tok[0]))
         return js_fail(e, JSStreamMismatchErr, NULL);

@@ -274,13 +274,19 @@ static int open_accounts(struct jshost *h)
 
     for (struct account *a = NULL; (a = accounts_next(srv->accounts, a));) {
         const struct account_options *ao = options_of(srv->opt, a->name);
-        struct jsapi_limits limits = {-1, -1, -1, -1, -1};
+        struct jsapi_limits limits = {-1, -1, -1, -1, -1, -1, -1, false};
         int err;
         if (!wants_jetstream(srv, a, ao))
             continue;
         if (ao && ao->jetstream)
-            limits = (struct jsapi_limits){ao->js_max_memory, ao->js_max_store, ao->js_max_streams,
-                                           ao->js_max_consumers, ao->js_max_ack_pending};
+            limits = (struct jsapi_limits){ao->js_max_memory,
+                                           ao->js_max_store,
+                                           ao->js_max_streams,
+                                           ao->js_max_consumers,
+                                           ao->js_max_ack_pending,
+                                           ao->js_mem_max_stream_bytes,
+                                           ao->js_store_max_stream_bytes,
+                                           ao->js_max_bytes_required};
         err = jsapi_account_open(srv->js, a, slice_cstr(a->name), &limits, &a->js);
         if (err)
             return err;

@@ -89,7 +89,7 @@ static inline void jsscene_init(struct jsscene *s)
              tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     assert_non_null(mkdtemp(s->dir));
     fake_turn_init(&s->ft);
-    s->limits = (struct jsapi_limits){-1, -1, -1, -1, -1};
+    s->limits = (struct jsapi_limits){-1, -1, -1, -1, -1, -1, -1, false};
 }
 
 static inline void jsscene_open(struct jsscene *s)

@@ -42,6 +42,8 @@ class Beside:
         servers = [kind(self.directory / f"{kind.kind}-{self.pairs}", name="server", config=config, **options)
                    for kind in (NatsServer, Frond)]
         for server in servers:
+            if "jetstream" in config and not options.get("jetstream"):
+                server.extra = f'store_dir: "{server.store_dir}"\n' + config
             server.start(wait=False)
         for server in servers:
             server.wait_ready()
@@ -71,8 +73,7 @@ class Beside:
         for talk in talks:
             groups.setdefault(talk.config, []).append(talk)
         for config, group in groups.items():
-            jetstream = not config or "jetstream" in config
-            servers = self.start(config or accounts(len(group)), jetstream=jetstream)
+            servers = self.start(config) if config else self.start(accounts(len(group)), jetstream=True)
             try:
                 stories += self.judge_group(group, servers, alone=bool(config))
             finally:

@@ -47,6 +47,7 @@ PATIENCE = 15   # seconds for what must come
 QUIET = 0.35    # seconds for what must not
 
 MORE_MASKS = (
+    (re.compile(r"(Nats-Stream-Source: [^|\r]*) \w{8}(?=[|\r])"), r"\1 I"),
     (re.compile(r"(Bad Request - (json|invalid character))[^|]*"), r"\1"),
     (re.compile(r"(\$JS\.ACK\.(?:[^. ]+\.)+)\d{19}\."), r"\1T."),
     (re.compile(r'"(pause_remaining|active|last_active|lag_time|uptime|now|start|idle|rtt)":("[^"]*"|\d+)'), r'"\1":"T"'),

@@ -45,7 +45,7 @@ static inline void site_up(struct site *s)
     char *why = NULL;
     struct store_config cfg = {
         .dir = s->dir, .max_file_bytes = 64 << 20, .max_mem_bytes = 64 << 20};
-    struct jsapi_limits limits = {-1, -1, -1, -1, -1};
+    struct jsapi_limits limits = {-1, -1, -1, -1, -1, -1, -1, false};
     fake_turn_init(&s->ft);
     struct store_host host = {
         .arg = s, .turn = &s->ft.turn, .reopened = site_reopened, .clock_moved = site_clock_moved};
