@@ -2,11 +2,16 @@
 import argparse
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-from .beside import Beside
+from . import histories
+from .beside import Beside, accounts, compared
 from .conversation import read
 from .ports import ports_given_back
+
+LENGTH = 250  # steps of one history
+SPARE = 150   # accounts for making histories shorter
 
 
 def table(files, words, verbose):
@@ -19,6 +24,44 @@ def table(files, words, verbose):
     return bool(wrong)
 
 
+def random_steps(steps, seed, place, enough=5):
+    """Plays so many steps; a story for each history that differs, at most enough."""
+    count = -(-steps // LENGTH)
+    stories = []
+    with Beside(place) as beside:
+        servers = beside.start(accounts(count + enough * SPARE), jetstream=True)
+        users = iter({"user": f"a{n}", "pass": "p"} for n in range(count + enough * SPARE))
+        try:
+            for n in range(count):
+                history, found = histories.improvise(seed * 1000 + n, min(LENGTH, steps - n * LENGTH), servers, next(users))
+                if found:
+                    stories.append(story(f"seed {seed}, history {n}", history, found, servers, users))
+                if len(stories) == enough:
+                    break
+        finally:
+            beside.stop(servers)
+        return stories + beside.troubles
+
+
+def story(title, history, found, servers, users):
+    """The shortest script that shows a difference, and the difference."""
+    last = [found]
+
+    def fails(steps):
+        again = histories.replay(steps, servers, next(users))
+        if again:
+            last[0] = again[1]
+        return again and again[0]
+
+    if fails(history):
+        history = histories.shorten(history, fails, SPARE - 10)
+        fails(history)
+    else:
+        title += " (only once)"
+    look, theirs, ours = last[0]
+    return "\n".join([histories.script(title, history, look), *(f"    {line}" for line in compared(theirs, ours))])
+
+
 def main():
     parser = argparse.ArgumentParser(prog="differ")
     parser.add_argument("files", nargs="*")
@@ -27,7 +70,14 @@ def main():
     parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    sys.exit(table(asked.files, asked.words, asked.verbose))
+    if asked.files:
+        sys.exit(table(asked.files, asked.words, asked.verbose))
+    began = time.monotonic()
+    with ports_given_back(), tempfile.TemporaryDirectory() as place:
+        stories = random_steps(asked.steps, asked.seed, place)
+    print("\n\n".join(stories))
+    print(f"{asked.steps} random steps, seed {asked.seed}: {len(stories)} differences in {time.monotonic() - began:.0f} s")
+    sys.exit(bool(stories))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,289 @@
+"""Random histories: requests and publishes that make sense now and then, the same to both servers.
+
+A history is a list of steps in the words of conversation.py; a seed makes the same one for ever. After each step both
+servers are asked for the state of every stream and consumer, and what they say is compared; what may take a moment gets
+it. A history that differs is made shorter, step by step, as long as it still differs.
+"""
+import json
+import random
+import time
+
+from .conversation import Conversation, Player, Step
+
+CONSUMERS = {"S": ("P", "Q", "R"), "T": ("U", "V", "W")}  # streams, and the names of their consumers
+HOUR = 3600 * 10**9
+TOKENS = ("a", "b", "c")
+
+
+class Author:
+    """Writes the steps of a history; knows roughly what there is, so that most requests make sense."""
+
+    def __init__(self, seed):
+        self.rnd = random.Random(seed)
+        self.streams = {}   # name: {"retention": …, "consumers": {name: {…}}}
+        self.sent = 0
+        self.acks = {}      # where something can be acknowledged, as the player heard it: "P.3"
+
+    def step(self):
+        r = self.rnd
+        if not self.streams or r.random() < 0.04:
+            return self.create_stream()
+        makers = ((self.publish, 30), (self.pull, 22), (self.ack, 24), (self.create_consumer, 7), (self.get, 5),
+                  (self.delete_message, 4), (self.purge, 2), (self.update_stream, 3), (self.delete_consumer, 2),
+                  (self.reset, 1), (self.delete_stream, 0.6), (self.direct, 3), (self.lists, 1), (self.pause, 0.7))
+        return r.choices([m for m, _ in makers], [w for _, w in makers])[0]()
+
+    def stream(self):
+        return self.rnd.choice(list(self.streams)) if self.rnd.random() < 0.97 else self.rnd.choice(list(CONSUMERS))
+
+    def subject(self, stream, wild=False):
+        r = self.rnd
+        last = r.choice(TOKENS + ("*",)) if wild else r.choice(TOKENS)
+        return f"{stream.lower()}.{r.choice(TOKENS)}.{last}" if r.random() < 0.9 else f"{stream.lower()}.{'>' if wild else 'x'}"
+
+    def request(self, subject, body=None, **more):
+        text = "" if body is None else json.dumps(body, separators=(",", ":"))
+        return Step(">", subject, body=text, **more)
+
+    # -- streams --
+
+    def config(self, name):
+        r, c = self.rnd, {"name": name, "subjects": [f"{name.lower()}.>"], "duplicate_window": HOUR}
+        old = self.streams.get(name)
+        c["retention"] = old["retention"] if old and r.random() < 0.95 else r.choice(("limits", "limits", "workqueue", "interest"))
+        c["storage"] = old["storage"] if old else r.choice(("file", "memory"))
+        for key, low, high, chance in (("max_msgs", 3, 30, 0.3), ("max_msgs_per_subject", 1, 5, 0.3),
+                                       ("max_bytes", 200, 2000, 0.2), ("max_msg_size", 10, 60, 0.1)):
+            if r.random() < chance:
+                c[key] = r.randint(low, high)
+        if r.random() < 0.25:
+            c["discard"] = "new"
+            if c.get("max_msgs_per_subject") and r.random() < 0.5:
+                c["discard_new_per_subject"] = True
+        if r.random() < 0.4:
+            c["allow_direct"] = True
+        if r.random() < 0.3:
+            c["allow_rollup_hdrs"] = True
+        if r.random() < 0.05:
+            c["deny_purge"] = True
+        if not old and r.random() < 0.1:
+            c["first_seq"] = r.randint(2, 50)
+        return c
+
+    def create_stream(self):
+        name = self.rnd.choice(list(CONSUMERS))
+        c = self.config(name)
+        self.streams.setdefault(name, {"retention": c["retention"], "storage": c["storage"], "consumers": set()})
+        return self.request(f"$JS.API.STREAM.CREATE.{name}", c)
+
+    def update_stream(self):
+        name = self.stream()
+        return self.request(f"$JS.API.STREAM.UPDATE.{name}", self.config(name))
+
+    def delete_stream(self):
+        name = self.stream()
+        self.streams.pop(name, None)
+        return self.request(f"$JS.API.STREAM.DELETE.{name}")
+
+    def purge(self):
+        r, name, body = self.rnd, self.stream(), {}
+        if r.random() < 0.5:
+            body["filter"] = self.subject(name, wild=True)
+        if r.random() < 0.4:
+            body["seq"] = r.randint(1, self.sent + 2)
+        elif r.random() < 0.5:
+            body["keep"] = r.randint(1, 5)
+        return self.request(f"$JS.API.STREAM.PURGE.{name}", body)
+
+    def get(self):
+        return self.request(f"$JS.API.STREAM.MSG.GET.{(name := self.stream())}", self.which(name))
+
+    def direct(self):
+        return self.request(f"$JS.API.DIRECT.GET.{(name := self.stream())}", self.which(name))
+
+    def which(self, name):
+        r = self.rnd
+        kind = r.randrange(4)
+        if kind == 0:
+            return {"last_by_subj": self.subject(name, wild=r.random() < 0.3)}
+        if kind == 1:
+            return {"seq": r.randint(1, self.sent + 2), "next_by_subj": self.subject(name, wild=True)}
+        return {"seq": r.randint(1, self.sent + 2)}
+
+    def delete_message(self):
+        return self.request(f"$JS.API.STREAM.MSG.DELETE.{self.stream()}", {"seq": self.rnd.randint(1, self.sent + 2)})
+
+    def lists(self):
+        return self.request(self.rnd.choice(("$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.INFO",
+                                             f"$JS.API.CONSUMER.NAMES.{self.stream()}")))
+
+    # -- publishing --
+
+    def publish(self):
+        r, name = self.rnd, self.stream()
+        self.sent += 1
+        headers = []
+        if r.random() < 0.15:
+            headers.append(f"Nats-Msg-Id: {r.randint(1, 12)}")
+        if r.random() < 0.06:
+            headers.append(f"Nats-Expected-Last-Sequence: {r.randint(max(0, self.sent - 4), self.sent)}")
+        if r.random() < 0.08:
+            headers.append(f"Nats-Expected-Last-Subject-Sequence: {r.choice((0, r.randint(0, self.sent)))}")
+        if r.random() < 0.03:
+            headers.append(f"Nats-Expected-Last-Msg-Id: {r.randint(1, 12)}")
+        if r.random() < 0.04:
+            headers.append(f"Nats-Rollup: {r.choice(('sub', 'all'))}")
+        return Step(">", self.subject(name), body="x" * r.choice((0, 1, 5, 20, 70)), headers=headers)
+
+    # -- consumers --
+
+    def consumer(self):
+        stream = self.stream()
+        known = self.streams.get(stream, {}).get("consumers") or CONSUMERS[stream]
+        return stream, self.rnd.choice(sorted(known))
+
+    def create_consumer(self):
+        r, stream = self.rnd, self.stream()
+        name = self.rnd.choice(CONSUMERS[stream])
+        c = {"name": name, "durable_name": name, "ack_policy": r.choice(("explicit", "explicit", "explicit", "all", "none"))}
+        if r.random() < 0.3:
+            c["deliver_policy"] = r.choice(("all", "new", "last", "last_per_subject", "by_start_sequence"))
+            if c["deliver_policy"] == "by_start_sequence":
+                c["opt_start_seq"] = r.randint(1, self.sent + 2)
+        if r.random() < 0.4 or c.get("deliver_policy") == "last_per_subject":
+            c["filter_subject"] = self.subject(stream, wild=True)
+        elif r.random() < 0.2:
+            c["filter_subjects"] = sorted({self.subject(stream, wild=True) for _ in range(2)})
+        for key, low, high, chance in (("max_deliver", 1, 4, 0.2), ("max_ack_pending", 1, 6, 0.3)):
+            if r.random() < chance:
+                c[key] = r.randint(low, high)
+        if c["ack_policy"] != "none":
+            c["ack_wait"] = HOUR
+        if stream in self.streams:
+            self.streams[stream]["consumers"].add(name)
+        return self.request(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": c})
+
+    def delete_consumer(self):
+        stream, name = self.consumer()
+        if stream in self.streams:
+            self.streams[stream]["consumers"].discard(name)
+        return self.request(f"$JS.API.CONSUMER.DELETE.{stream}.{name}")
+
+    def pull(self):
+        stream, name = self.consumer()
+        body = {"batch": self.rnd.choice((1, 1, 2, 5, 20)), "no_wait": True, "expires": 20_000_000}
+        if self.rnd.random() < 0.1:
+            body["max_bytes"] = self.rnd.randint(20, 300)
+        return self.request(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", body, count="*")
+
+    def ack(self):
+        r, (_, name) = self.rnd, self.consumer()
+        heard = [ack for ack in self.acks if ack.startswith(name + ".")]
+        word = r.choices(("", "+ACK", "-NAK", "+TERM", "+WPI", '-NAK {"delay": 3600000000000}'), (8, 4, 3, 2, 1, 1))[0]
+        to = r.choice(heard[-12:]) if heard else f"{name}.1"
+        return Step(">", "@" + to, body=word)
+
+    def reset(self):
+        stream, name = self.consumer()
+        return self.request(f"$JS.API.CONSUMER.RESET.{stream}.{name}", {"seq": self.rnd.randint(1, self.sent + 1)})
+
+    def pause(self):
+        stream, name = self.consumer()
+        return self.request(f"$JS.API.CONSUMER.PAUSE.{stream}.{name}",
+                            {"pause_until": self.rnd.choice(("2090-01-01T00:00:00Z", "2020-01-01T00:00:00Z"))})
+
+
+class Pair:
+    """The two players of a history, in an account of their own."""
+
+    def __init__(self, servers, user):
+        self.players = [Player(server, user) for server in servers]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for player in self.players:
+            player.close()
+
+    def both(self, step):
+        """What each says to it."""
+        heard = []
+        for player in self.players:
+            player.heard = []
+            player.step(step)
+            heard.append([player.mask(text) for _, text in player.heard])
+        return heard
+
+    def settled(self, step, patience=3):
+        """The same, until they agree or time is up."""
+        end, wait = time.monotonic() + patience, 0.002
+        while True:
+            heard = self.both(step)
+            if heard[0] == heard[1] or time.monotonic() > end:
+                return heard
+            time.sleep(wait)
+            wait = min(wait * 2, 0.2)
+
+    def differs(self, step, looks):
+        """Plays a step; (step, theirs, ours) of the first thing the two do not agree on: its answers, or a look."""
+        heard = self.both(step)
+        if heard[0] != heard[1]:
+            return step, *heard
+        for look in looks:
+            heard = self.settled(look)
+            if heard[0] != heard[1]:
+                return look, *heard
+        return None
+
+
+LOOKS = [Step(">", "$JS.API.STREAM.LIST"), *(Step(">", f"$JS.API.CONSUMER.LIST.{name}") for name in CONSUMERS)]
+CLOSE_LOOKS = LOOKS + [Step(">", f"$JS.API.STREAM.INFO.{name}", body='{"subjects_filter":">","deleted_details":true}')
+                       for name in CONSUMERS]
+
+
+def replay(steps, servers, user):
+    """The first difference in a written history: (how many steps it took, what differs), or None."""
+    with Pair(servers, user) as pair:
+        for n, step in enumerate(steps, 1):
+            found = pair.differs(step, CLOSE_LOOKS)
+            if found:
+                return n, found
+    return None
+
+
+def improvise(seed, count, servers, user):
+    """A history of count steps while it is played: (the steps, the first difference or None)."""
+    author, steps = Author(seed), []
+    with Pair(servers, user) as pair:
+        for n in range(count):
+            author.acks = pair.players[0].acks
+            steps.append(author.step())
+            found = pair.differs(steps[-1], CLOSE_LOOKS if n % 8 == 7 else LOOKS)
+            if found:
+                return steps, found
+    return steps, None
+
+
+def shorten(steps, fails, tries=120):
+    """Fewer steps that still fail, by leaving out ever smaller parts. fails(steps): how many of them it took, or None."""
+    size = max(1, len(steps) // 2)
+    while size and tries > 0:
+        at, shorter = 0, False
+        while at < len(steps) and tries > 0:
+            tries -= 1
+            rest = steps[:at] + steps[at + size:]
+            took = fails(rest)
+            if took:
+                steps, shorter = rest[:took], True
+            else:
+                at += size
+        if size == 1 and not shorter:
+            break
+        size = size // 2 if size > 1 else 1
+    return steps
+
+
+def script(title, steps, look):
+    """The history as a conversation that can stand in a table."""
+    return Conversation(title, steps=[*steps, *([look] if look is not steps[-1] else [])]).text()
