@@ -60,8 +60,8 @@ void jsapi_hold(struct jsapi_account *a);
 void jsapi_drop(struct jsapi_account *a);
 void jsapi_unref(struct jsapi *js);
 
-/* An account can speak from js_voice_init() on; js_voice_end() says what is still posted, then never
- * again anything. */
+/* An account can speak from js_voice_init() on; js_voice_end() says what is still posted, and then
+ * never anything again. */
 void js_voice_init(struct jsapi_account *a);
 void js_voice_end(struct jsapi_account *a);
 
