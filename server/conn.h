@@ -20,7 +20,7 @@
  * piece; DATA then waits until they are there.
  *
  * Writing: bytes gather in the connection's output and leave at the end of the turn in one
- * sendmsg, or at once above 256 KiB. Payloads shared by several receivers are referenced, not
+ * sendmsg, or at once above 320 KiB. Payloads shared by several receivers are referenced, not
  * copied (conn_write_msg). An idle connection holds no buffers.
  *
  * Closing: conn_close() stops reading and unlinks; GONE comes at the end of the turn, then the

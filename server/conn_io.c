@@ -10,7 +10,7 @@
  * is left inside OpenSSL is fetched next turn (conn_mark_again), for no event will tell of it.
  *
  * Writing: the chain leaves by sendmsg, up to 64 pieces at a time, at the end of the turn or when
- * 256 KiB wait; TLS takes it record by record. A short write means that the kernel is full: no
+ * 320 KiB wait; TLS takes it record by record. A short write means that the kernel is full: no
  * second try before it says so.
  *
  * What always holds
@@ -30,7 +30,7 @@
 #include "server/tls.h"
 
 #define REST_COPY_MAX ((size_t)64 * 1024)
-#define WRITE_NOW     ((size_t)256 * 1024)
+#define WRITE_NOW     ((size_t)320 * 1024) /* what one read becomes: it leaves in one send */
 #define IOV_BATCH     64
 
 /* --- reading ---------------------------------------------------------------------------------- */
