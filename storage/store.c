@@ -290,6 +290,27 @@ static bool has_something(const struct batch *b)
     return b->writes || b->nwaiters || b->nmarks;
 }
 
+static void fly(struct store *st, struct batch *b)
+{
+    st->flying = b;
+    writer_give(st->writer, b);
+}
+
+/* What waits for the disk next, before the answers of the last batch are given: the disk need not
+ * wait for them. A batch of refusals keeps its place behind those answers. */
+static void fly_early(struct store *st)
+{
+    if (list_empty(&st->ready) && st->gather->writes)
+        close_gather(st);
+    if (list_empty(&st->ready) || st->failed)
+        return;
+    struct batch *b = LIST_ENTRY(st->ready.next, struct batch, link);
+    if (!b->writes)
+        return;
+    list_unlink(&b->link);
+    fly(st, b);
+}
+
 void store_hand_over(struct store *st)
 {
     while (!st->flying && !st->failed) {
@@ -300,8 +321,7 @@ void store_hand_over(struct store *st)
         }
         struct batch *b = LIST_ENTRY(list_pop(&st->ready), struct batch, link);
         if (b->writes) {
-            st->flying = b;
-            writer_give(st->writer, b);
+            fly(st, b);
         } else { /* refusals only: nothing to wait for */
             store_receipt(st, b);
             retire(st, b);
@@ -411,14 +431,24 @@ static void answer(struct waiter *w, int err)
     }
 }
 
-void store_receipt(struct store *st, struct batch *b)
+static void receipt_shown(struct store *st, struct batch *b)
 {
     show(b);
     tell(b);
     return_chunks(st, b, true);
+}
+
+static void receipt_answers(struct batch *b)
+{
     for (size_t i = 0; i < b->nwaiters; i++)
         answer(&b->waiters[i], 0);
     b->nwaiters = 0;
+}
+
+void store_receipt(struct store *st, struct batch *b)
+{
+    receipt_shown(st, b);
+    receipt_answers(b);
 }
 
 static void note_commit(struct store *st, const struct batch *b)
@@ -573,7 +603,9 @@ void store_on_back(void *store)
         on_failure(st, b);
     } else {
         note_commit(st, b);
-        store_receipt(st, b);
+        receipt_shown(st, b);
+        fly_early(st);
+        receipt_answers(b);
         retire(st, b);
         index_evict(st);
         press(st);

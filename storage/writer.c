@@ -305,8 +305,10 @@ static void *run(void *arg)
         pthread_mutex_lock(&w->lock);
         w->given = NULL;
         w->finished = b;
-        w->turn->mail(w->turn->loop, ring, w->bell);
         pthread_cond_broadcast(&w->news);
+        pthread_mutex_unlock(&w->lock); /* whom the mail wakes wants the lock at once */
+        w->turn->mail(w->turn->loop, ring, w->bell);
+        pthread_mutex_lock(&w->lock);
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
@@ -347,8 +349,8 @@ void writer_give(struct writer *w, struct batch *b)
     w->bell->mails++;
     pthread_mutex_lock(&w->lock);
     w->given = b;
-    pthread_cond_broadcast(&w->news);
     pthread_mutex_unlock(&w->lock);
+    pthread_cond_signal(&w->news); /* only the thread can be waiting: we are the other one */
 }
 
 struct batch *writer_take(struct writer *w)
