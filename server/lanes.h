@@ -11,27 +11,34 @@
  * interest never waits behind more than that. Bytes are counted; the live lane has a limit (the
  * link is a slow consumer beyond it), the backlog has a mark at which the store is asked to rest.
  *
+ * A lane is a chain of chunks of 64 KiB (a larger message has one of its own): nothing is moved
+ * when it grows, and a lane in which nothing waits holds no memory.
+ *
  * Pure: no socket, no clock.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LANES_H
 #define SERVER_LANES_H
 
-#include "base/buf.h"
 #include "base/slice.h"
 
 /* design/store-and-loop.md, section 8 */
-#define LANES_LIVE_MAX     (8u << 20)
 #define LANES_BACKLOG_REST (256u << 10)
 
 enum lane { LANE_LIVE, LANE_BACKLOG, LANE_COUNT };
 
+struct lane_chunk;
+
 struct lanes {
-    struct buf waiting[LANE_COUNT]; /* u32 length, message; again and again */
-    uint64_t msgs[LANE_COUNT];
+    struct lane_queue {
+        struct lane_chunk *head, *tail; /* owned */
+        size_t bytes;                   /* all that waits, with four bytes of length each */
+        uint64_t msgs;
+    } waiting[LANE_COUNT];
+    size_t live_max; /* bytes; one message of any size is always taken */
 };
 
-void lanes_init(struct lanes *l);
+void lanes_init(struct lanes *l, size_t live_max);
 void lanes_release(struct lanes *l);
 /* A message in pieces (head, headers, payload, "\r\n"), copied. False: the live lane is full. */
 bool lanes_put(struct lanes *l, enum lane lane, const struct slice *pieces, size_t n);
@@ -42,7 +49,7 @@ bool lanes_peek(const struct lanes *l, enum lane *lane, struct slice *message);
 void lanes_take(struct lanes *l, enum lane lane);
 static inline size_t lanes_bytes(const struct lanes *l, enum lane lane)
 {
-    return l->waiting[lane].len;
+    return l->waiting[lane].bytes;
 }
 /* Should the store rest? */
 static inline bool lanes_backlog_full(const struct lanes *l)

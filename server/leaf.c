@@ -572,7 +572,7 @@ int leaf_open(const struct leaf_host *host, const struct leaf_config *cfg, struc
     };
     l->ep = (struct endpoint){
         .account = cfg->account, .link = true, .spoke = !cfg->hub, .deliver_link = deliver_nothing};
-    lanes_init(&l->lanes);
+    lanes_init(&l->lanes, (size_t)host->max_pending);
     leaf_interest_init(&l->told);
     htab_init(&l->heard);
     turn_timer_init(&l->retry, dial, l);

@@ -28,7 +28,7 @@ struct leaf_host {
                              may be empty */
     struct slice domain;  /* JetStream's, may be empty */
     bool jetstream;       /* JetStream runs here */
-    int64_t max_payload;
+    int64_t max_payload, max_pending; /* bytes; of live traffic that may wait for one link */
     /* The server's counters: links add to them. */
     uint64_t *in_msgs, *in_bytes, *out_msgs, *out_bytes, *slow_consumers, *stale_connections;
     uint64_t (*next_id)(void *arg);

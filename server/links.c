@@ -223,6 +223,7 @@ int links_open(struct server *srv)
                                   .domain = srv->domain,
                                   .jetstream = srv->js != NULL,
                                   .max_payload = srv->opt->max_payload,
+                                  .max_pending = srv->opt->max_pending,
                                   .in_msgs = &srv->in_msgs,
                                   .in_bytes = &srv->in_bytes,
                                   .out_msgs = &srv->out_msgs,

@@ -92,6 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                              .domain = SLICE("site"),
                              .jetstream = true,
                              .max_payload = 1 << 20,
+                             .max_pending = 8 << 20,
                              .in_msgs = &counters[0],
                              .in_bytes = &counters[1],
                              .out_msgs = &counters[2],

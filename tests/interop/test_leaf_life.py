@@ -56,10 +56,10 @@ def test_a_dead_cable_is_noticed_and_the_link_comes_back(make, make_relay):
 
 
 def test_a_stalled_link_costs_bounded_memory_and_nobody_at_home_notices(make, make_relay):
-    """The live lane holds 8 MiB; then the link is a slow consumer and starts over."""
+    """The live lane holds max_pending; then the link is a slow consumer and starts over."""
     hub = make("nats-server", name="hub", leaf_listen=True)
     link = make_relay(hub.leaf_port, buffer=65536)
-    site = make("frond", name="site", remotes=[leaf_remote(link.port)])
+    site = make("frond", name="site", config='max_pending: 8mb', remotes=[leaf_remote(link.port)])
     site.wait_linked()
     with hub.raw() as h, site.raw() as s, site.raw() as local:
         h.hello()
@@ -86,6 +86,27 @@ def test_a_stalled_link_costs_bounded_memory_and_nobody_at_home_notices(make, ma
         s.send("PUB big 4", "back")
         while h.message().payload != b"back":
             pass
+
+
+def test_a_burst_over_a_stalled_link_arrives_when_the_link_moves_again(make, make_relay):
+    """16 MiB wait: twice what a lane of 8 MiB held, a quarter of the default."""
+    hub = make("nats-server", name="hub", leaf_listen=True)
+    link = make_relay(hub.leaf_port, buffer=65536)
+    site = make("frond", name="site", remotes=[leaf_remote(link.port)])
+    site.wait_linked()
+    with hub.raw() as h, site.raw() as s:
+        h.hello()
+        s.hello()
+        h.send("SUB big 1")
+        wait_knows(site, "big")
+        n = 256
+        with link.stalled():
+            for i in range(n):
+                s.send(f"PUB big {len(KB64)}", f"{i:08}" + KB64[8:])
+            s.sync()
+        for i in range(n):
+            assert h.message(30).payload[:8] == b"%08d" % i
+    assert "Slow Consumer" not in site.log()
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ static inline int set_up(void **state)
                               .server_name = SLICE("site"),
                               .cluster = SLICE("site"),
                               .max_payload = 1 << 20,
+                              .max_pending = 8 << 20,
                               .in_msgs = &counters[0],
                               .in_bytes = &counters[1],
                               .out_msgs = &counters[2],

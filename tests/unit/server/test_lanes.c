@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "server/lanes.h"
 
+#define LIVE_MAX ((size_t)8 << 20)
+
 static bool put(struct lanes *l, enum lane lane, const char *text)
 {
     size_t half = strlen(text) / 2;
@@ -34,7 +36,7 @@ static void live_goes_before_backlog_and_each_is_first_in_first_out(void **state
     struct lanes l;
     enum lane lane;
     struct slice message;
-    lanes_init(&l);
+    lanes_init(&l, LIVE_MAX);
     assert_false(lanes_peek(&l, &lane, &message));
     assert_true(put(&l, LANE_BACKLOG, "b1"));
     assert_true(put(&l, LANE_BACKLOG, "b2"));
@@ -54,9 +56,9 @@ static void the_live_lane_has_a_limit_but_takes_one_message_of_any_size(void **s
 {
     (void)state;
     struct lanes l;
-    char *big = xcalloc(1, LANES_LIVE_MAX + 10);
-    struct slice huge = slice_of(big, LANES_LIVE_MAX + 10), small = SLICE("x");
-    lanes_init(&l);
+    char *big = xcalloc(1, LIVE_MAX + 10);
+    struct slice huge = slice_of(big, LIVE_MAX + 10), small = SLICE("x");
+    lanes_init(&l, LIVE_MAX);
     assert_true(lanes_put(&l, LANE_LIVE, &huge, 1));
     assert_false(lanes_put(&l, LANE_LIVE, &small, 1));
     assert_true(lanes_put(&l, LANE_BACKLOG, &small, 1));
@@ -70,8 +72,8 @@ static void the_live_lane_has_a_limit_but_takes_one_message_of_any_size(void **s
     size_t taken = 0;
     while (lanes_put(&l, LANE_LIVE, &kb, 1))
         taken++;
-    assert_true(taken > (LANES_LIVE_MAX / 1024) * 98 / 100 && taken <= LANES_LIVE_MAX / 1024);
-    assert_true(lanes_bytes(&l, LANE_LIVE) <= LANES_LIVE_MAX);
+    assert_true(taken > (LIVE_MAX / 1024) * 98 / 100 && taken <= LIVE_MAX / 1024);
+    assert_true(lanes_bytes(&l, LANE_LIVE) <= LIVE_MAX);
     lanes_release(&l);
     free(big);
 }
@@ -82,7 +84,7 @@ static void a_backlog_of_256_kib_asks_the_store_to_rest(void **state)
     struct lanes l;
     char kb[1024] = {0};
     struct slice piece = slice_of(kb, sizeof kb);
-    lanes_init(&l);
+    lanes_init(&l, LIVE_MAX);
     while (!lanes_backlog_full(&l))
         assert_true(lanes_put(&l, LANE_BACKLOG, &piece, 1));
     assert_true(lanes_bytes(&l, LANE_BACKLOG) >= LANES_BACKLOG_REST);
@@ -90,6 +92,31 @@ static void a_backlog_of_256_kib_asks_the_store_to_rest(void **state)
     lanes_take(&l, LANE_BACKLOG);
     assert_false(lanes_backlog_full(&l));
     lanes_release(&l);
+}
+
+static void a_large_message_has_its_place_among_small_ones(void **state)
+{
+    (void)state;
+    struct lanes l;
+    size_t n = (size_t)300 * 1024;
+    char *big = xcalloc(1, n + 1);
+    memset(big, 'b', n);
+    lanes_init(&l, LIVE_MAX);
+    for (int i = 0; i < 3; i++) {
+        assert_true(put(&l, LANE_LIVE, "before"));
+        assert_true(put(&l, LANE_LIVE, big));
+        assert_true(put(&l, LANE_LIVE, "after"));
+    }
+    for (int i = 0; i < 3; i++) {
+        expect_next(&l, LANE_LIVE, "before");
+        expect_next(&l, LANE_LIVE, big);
+        expect_next(&l, LANE_LIVE, "after");
+    }
+    assert_int_equal(lanes_bytes(&l, LANE_LIVE), 0);
+    assert_null(l.waiting[LANE_LIVE].head); /* nothing waits: no memory */
+    assert_null(l.waiting[LANE_LIVE].tail);
+    lanes_release(&l);
+    free(big);
 }
 
 /* Against two plain arrays. */
@@ -101,7 +128,7 @@ static void random_puts_and_takes_agree_with_a_model(void **state)
     size_t head[LANE_COUNT] = {0}, tail[LANE_COUNT] = {0};
     struct lanes l;
     srand(7);
-    lanes_init(&l);
+    lanes_init(&l, LIVE_MAX);
     for (int i = 0; i < 20000; i++) {
         enum lane lane = rand() % 3 ? LANE_BACKLOG : LANE_LIVE;
         if (rand() % 2 && tail[lane] < MAX) {
@@ -117,7 +144,7 @@ static void random_puts_and_takes_agree_with_a_model(void **state)
             continue;
         expect_next(&l, expected, model[expected][head[expected]]);
         free(model[expected][head[expected]++]);
-        assert_int_equal(l.msgs[expected], tail[expected] - head[expected]);
+        assert_int_equal(l.waiting[expected].msgs, tail[expected] - head[expected]);
     }
     for (int lane = 0; lane < LANE_COUNT; lane++)
         while (head[lane] < tail[lane])
@@ -131,6 +158,7 @@ int main(void)
         cmocka_unit_test(live_goes_before_backlog_and_each_is_first_in_first_out),
         cmocka_unit_test(the_live_lane_has_a_limit_but_takes_one_message_of_any_size),
         cmocka_unit_test(a_backlog_of_256_kib_asks_the_store_to_rest),
+        cmocka_unit_test(a_large_message_has_its_place_among_small_ones),
         cmocka_unit_test(random_puts_and_takes_agree_with_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
