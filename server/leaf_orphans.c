@@ -17,12 +17,14 @@
  * What always holds
  *   (1) An inbox whose request came over this link is never answered here.
  *   (2) The INFO says the same of us as our CONNECT did, and never "compression": a hub would begin
- * to negotiate. It takes the first one for part of the greeting and the second one for news; hence
- *       several.
+ *       to negotiate. It takes the first one for part of the greeting and the second one for news;
+ *       hence several.
+ *   (3) Two such rounds of one site lie REST apart; a link that came within it is looked at later.
  *
- * If the request was another site's (its link is dead, too, or it needs more than a second), that
- * hub asks that site once more: a consumer is made a second time under its own name, nothing is
- * lost.
+ * The inbox does not say which site was asked. If it was another one (its link is dead, too, or it
+ * needs more than a second), that hub asks that site once more: a consumer is made a second time
+ * under its own name, nothing is lost. But a site whose link comes and goes would end the requests
+ * of a slow neighbour again and again; (3) leaves that neighbour ten seconds for its answer.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
@@ -31,8 +33,9 @@
 #include "server/leaf_state.h"
 #include "server/loop.h"
 
-#define FIRST_WORDS (NS_PER_S / 4)    /* the interest of the greeting has come by then */
-#define LOOK_AFTER  NS_PER_S          /* a request under way is answered by then */
+#define FIRST_WORDS (NS_PER_S / 4) /* the interest of the greeting has come by then */
+#define LOOK_AFTER  NS_PER_S       /* a request under way is answered by then */
+#define REST        (10 * NS_PER_S)
 #define NUDGES      4                 /* INFO lines; the hub ignores the first */
 #define NUDGE_EVERY (200 * NS_PER_MS) /* and twice as long each time */
 
@@ -93,10 +96,12 @@ static void on_timer(void *arg)
     struct leaf *l = arg;
     if (l->state != LEAF_UP)
         return;
-    if (!l->nudges)
+    if (!l->nudges) {
         leaf_words_each_orphan(l, answer);
-    if (!l->nudges)
-        return;
+        if (!l->nudges)
+            return;
+        l->orphans_rest = clock_mono() + REST;
+    }
     say_info(l);
     int64_t wait = NUDGE_EVERY << (NUDGES - l->nudges);
     if (--l->nudges)
@@ -112,8 +117,11 @@ void leaf_orphans_start(struct leaf *l)
 {
     l->nudges = 0;
     l->up_since = clock_mono();
+    int64_t look = l->up_since + LOOK_AFTER;
+    if (look < l->orphans_rest)
+        look = l->orphans_rest;
     if (l->ep.spoke && l->cfg->account->jetstream && l->host->domain.n)
-        turn_set(loop_turn(l->host->loop), &l->orphans, l->up_since + LOOK_AFTER);
+        turn_set(loop_turn(l->host->loop), &l->orphans, look);
 }
 
 void leaf_orphans_stop(struct leaf *l)

@@ -75,6 +75,7 @@ struct leaf {
     struct turn_timer orphans; /* set while we may have to tell of lost requests */
     int64_t up_since;          /* mono */
     int nudges;                /* INFO lines still to send */
+    int64_t orphans_rest;      /* mono: no lost request is told of before */
 };
 
 /* leaf.c */

@@ -119,6 +119,34 @@ static void each_link_begins_anew(void **state)
     assert_string_equal(state_name(), "DOWN");
 }
 
+static void come_back_with(const char *inbox)
+{
+    wire_cut(hub);
+    fake_loop_run(loop);
+    dials_after(NS_PER_S, NS_PER_S);
+    say(GREETING);
+    say(TAKEN_IN);
+    say(inbox);
+    hears();
+    fake_loop_advance(loop, NS_PER_S);
+}
+
+static void a_link_that_flaps_leaves_a_slow_neighbour_time(void **state)
+{
+    (void)state;
+    come_up();
+    say("LS+ $JSC.R.abc\r\n");
+    fake_loop_advance(loop, NS_PER_S);
+    assert_int_equal(count(hears(), "LMSG $JSC.R.abc"), 1);
+    come_back_with("LS+ $JSC.R.def\r\nLS+ $JSC.R.ghi\r\n"); /* perhaps a neighbour's */
+    expect_silence();
+    say("LS- $JSC.R.def\r\n"); /* it was, and has answered */
+    fake_loop_advance(loop, 5 * NS_PER_S);
+    const char *got = hears();
+    assert_int_equal(count(got, "LMSG $JSC.R.def"), 0);
+    assert_int_equal(count(got, "LMSG $JSC.R.ghi"), 1);
+}
+
 #define JS_TEST(f) cmocka_unit_test_setup_teardown(f, set_up_jetstream, tear_down)
 
 int main(void)
@@ -131,6 +159,7 @@ int main(void)
         JS_TEST(a_site_without_a_domain_says_nothing),
         JS_TEST(a_hub_that_forbids_the_inbox_is_not_told),
         JS_TEST(each_link_begins_anew),
+        JS_TEST(a_link_that_flaps_leaves_a_slow_neighbour_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
