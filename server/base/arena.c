@@ -1,6 +1,7 @@
 /* base/arena.c -- many small allocations with one end; see arena.h
  *
- * Blocks hang in a list, the one being filled in front. What is larger than a quarter of a block
+ * Blocks hang in a list, the one being filled in front. The first is small: what a thousand
+ * consumers keep of their configurations fits into it. What is larger than a quarter of a block
  * gets a block of its own behind it, so a big string does not waste the rest of the front one.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -12,6 +13,7 @@
 
 #include "base/mem.h"
 
+#define FIRST_SIZE 512
 #define BLOCK_SIZE 4096
 #define ALIGN      _Alignof(max_align_t)
 
@@ -39,7 +41,7 @@ void arena_release(struct arena *a)
 static struct arena_block *block_new(struct arena *a, size_t n)
 {
     bool alone = n > BLOCK_SIZE / 4;
-    size_t size = alone ? n : BLOCK_SIZE;
+    size_t size = alone ? n : !a->blocks && n <= FIRST_SIZE ? FIRST_SIZE : BLOCK_SIZE;
     struct arena_block *b = try_malloc(sizeof *b + size);
     if (!b)
         return NULL;
