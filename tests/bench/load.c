@@ -11,6 +11,7 @@
  *     sync    PORT --msgs N --conns 16                 so many publishers, each waits for its ack
  *     push    PORT --msgs N                            a push consumer of the stream BENCH
  *     pull    PORT --msgs N --batch 500 [--ack 1]      a pull consumer
+ *             [--pending P]                          max_ack_pending; the server's default
  *     queue   PORT --msgs N --batch 500                a work queue, acks in random order
  *     kv      PORT --msgs N --keys K [--first F]       puts that expect the key's last sequence
  *
@@ -48,7 +49,7 @@ static void take_option(struct options *o, const char *name, const char *value)
     } numbers[] = {{"--msgs", &o->msgs},         {"--window", &o->window},   {"--batch", &o->batch},
                    {"--first", &o->first},       {"--run", &o->run},         {"--conns", &o->conns},
                    {"--subjects", &o->subjects}, {"--streams", &o->streams}, {"--keys", &o->keys},
-                   {"--kept", &o->kept}};
+                   {"--kept", &o->kept},         {"--pending", &o->pending}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
             *numbers[i].number = v;

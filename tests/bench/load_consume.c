@@ -77,8 +77,8 @@ static int make_consumer(const struct options *o, struct peer *p, const char *ac
     snprintf(subject, sizeof subject, "$JS.API.CONSUMER.DURABLE.CREATE.%s.PULL", o->stream);
     snprintf(body, sizeof body,
              "{\"stream_name\":\"%s\",\"config\":{\"durable_name\":\"PULL\",\"deliver_policy\":"
-             "\"all\",\"ack_policy\":\"%s\",\"max_ack_pending\":%d}}",
-             o->stream, ack, *ack == 'n' ? 0 : 100000);
+             "\"all\",\"ack_policy\":\"%s\",\"max_ack_pending\":%" PRIu64 "}}",
+             o->stream, ack, o->pending);
     api(p, subject, body);
     int n =
         snprintf(batch, sizeof batch, "{\"batch\":%" PRIu64 ",\"expires\":60000000000}", o->batch);

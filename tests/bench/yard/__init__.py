@@ -10,6 +10,7 @@
     written.py   bytes written per stored byte, bytes of file per message
     drain.py     a backlog to a hub over a thin link
     growth.py    the cost of one message while one thing grows
+    jobs.py      the loop's longest turns while it has much to do, by scripts/turns
     stock.py     the same with the stock tool, `nats bench`
     report.py    the table on the terminal, the JSON, the page docs/performance.md
     plot.py      the picture

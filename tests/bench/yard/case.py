@@ -16,6 +16,7 @@ from . import goals
 from .world import Failed
 
 KINDS = ("frond", "nats")
+SECONDS = 60  # a row that takes longer gets no further round
 LIMIT = 0.9  # more than so much of a core: the generator is the limit
 
 
@@ -38,6 +39,7 @@ class Case:
     kinds: tuple = KINDS
     rounds: int = 99  # at most
     quick: bool = False  # is one of --quick's
+    extra: bool = False  # takes long: only for --all, or by name
     note: str = ""
 
 
@@ -64,6 +66,8 @@ def measure(case, ctx, rounds):
     results, troubles = {kind: [] for kind in case.kinds}, []
     began = time.monotonic()
     for i in range(min(rounds, case.rounds)):
+        if time.monotonic() - began > SECONDS and all(results.values()):
+            break
         for kind in case.kinds if i % 2 == 0 else case.kinds[::-1]:
             try:
                 figures = case.run(kind, ctx)

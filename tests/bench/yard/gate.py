@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 
-from . import drain, growth, memory, messages, report, restart, stock, world, written
+from . import drain, growth, jobs, memory, messages, report, restart, stock, world, written
 from .case import Context, measure
 
 DOCS = world.ROOT / "docs"
-GROUPS = (messages, restart, memory, written, drain, growth, stock)
+GROUPS = (messages, restart, memory, written, drain, growth, jobs, stock)
 
 
 def all_cases():
@@ -22,6 +22,7 @@ def arguments(doc):
     p.add_argument("--quick", action="store_true", help="central rows, few messages, 2 rounds: at most a minute")
     p.add_argument("--rounds", type=int, help="rounds of each row (5, quick: 2)")
     p.add_argument("--only", action="append", metavar="TEXT", help="rows whose name or group contains this; may be repeated")
+    p.add_argument("--all", action="store_true", help="the jobs too, several minutes more")
     p.add_argument("--list", action="store_true", help="name the rows and leave")
     p.add_argument("--dir", type=pathlib.Path, default=world.BUILD / "bench", help="where the stores lie")
     p.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all figures there")
@@ -31,10 +32,9 @@ def arguments(doc):
 
 
 def chosen(args):
-    cases = [c for c in all_cases() if c.quick or not args.quick]
     if args.only:
-        cases = [c for c in all_cases() if any(o in c.name or o == c.group for o in args.only)]
-    return cases
+        return [c for c in all_cases() if any(o in c.name or o == c.group for o in args.only)]
+    return [c for c in all_cases() if (c.quick if args.quick else args.all or not c.extra)]
 
 
 def draw(source, picture):

@@ -47,6 +47,8 @@ GOALS = {
     "growth: streams": [("frond.publish_times", MOST, 1.25)],
     "growth: consumers": [("frond.publish_times", MOST, 1.25)],
     "growth: subjects": [("frond.publish_times", MOST, 1.25), ("frond.pull_times", MOST, 1.25)],
+    **{name: [("frond.turn_cpu_ms", MOST, 20), ("frond.p99_times", MOST, 3)] for name in
+       ("jobs: 5M purged", "jobs: 1M subjects listed", "jobs: 1M expire at once", "jobs: 10M counted, deleted")},
 }
 
 

@@ -46,7 +46,7 @@ def run(kind, ctx):
             site.stream()
             peak = 0.0
             for args in (("publish", "--msgs", count, "--window", 4000),
-                         ("pull", "--msgs", count, "--batch", 500, "--ack", 1)):
+                         ("pull", "--msgs", count, "--batch", 500, "--ack", 1, "--pending", 100_000)):
                 load = site.start_load(*args)
                 while load.poll() is None:
                     peak = max(peak, site.memory()["RssAnon"])

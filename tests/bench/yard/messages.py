@@ -7,6 +7,7 @@ from .server import Server
 from .world import Failed
 
 ALWAYS = "sync_interval: always"
+ROOM = ("--pending", 100_000)  # max_ack_pending: acks of one batch may wait while the next is on its way
 STREAM = {"subjects": ["bench.js", "bench.js.>"]}
 KV_STREAM = {"subjects": ["bench.kv.>"], "max_msgs_per_subject": 1, "discard": "new", "deny_delete": True,
              "allow_rollup_hdrs": True}
@@ -139,9 +140,9 @@ def cases():
         Case("100 sync publishers, theirs always", j, sync(100, 60_000, 8_000)),
         Case("push", j, consume("push", 600_000), quick=True),
         Case("pull 500", j, consume("pull", 400_000, "--batch", 500), quick=True),
-        Case("pull 500 + ack", j, consume("pull", 200_000, "--batch", 500, "--ack", 1)),
-        Case("pull 1000 + ack", j, consume("pull", 200_000, "--batch", 1000, "--ack", 1), quick=True),
+        Case("pull 500 + ack", j, consume("pull", 200_000, "--batch", 500, "--ack", 1, *ROOM)),
+        Case("pull 1000 + ack", j, consume("pull", 200_000, "--batch", 1000, "--ack", 1, *ROOM), quick=True),
         Case("KV put, 100k keys", j, kv(100_000, 200_000), quick=True),
-        Case("work queue, random acks", j, consume("queue", 100_000, "--batch", 500, retention="workqueue"),
+        Case("work queue, random acks", j, consume("queue", 100_000, "--batch", 500, *ROOM, retention="workqueue"),
              quick=True),
     ]
