@@ -17,7 +17,7 @@ def figures(result, payload=0):
     """What one round of the generator tells."""
     out = {"rate": result["msgs"] / result["wall"], "cpu_us": result["server_cpu"] / result["msgs"] * 1e6,
            "generator": result["cpu"] / result["wall"], "anon_mb": result["memory"]["RssAnon"],
-           "peak_mb": result["memory"]["VmHWM"]}
+           "rss_mb": result["memory"]["VmRSS"], "peak_mb": result["memory"]["VmHWM"]}
     for p in ("p50", "p99", "p999"):
         if p in result:
             out[f"{p}_us"] = result[p]

@@ -3,7 +3,16 @@ import json
 import re
 
 FIGURES = {  # figure -> (unit on the terminal, digits)
-    "p50_us": ("us", 0), "p99_us": ("us", 0), "p999_us": ("us", 0), "anon_mb": ("MB", 1), "written": ("x", 2),
+    "p50_us": ("us", 0), "p99_us": ("us", 0), "p999_us": ("us", 0), "beside_rate": ("/s beside it", 0),
+    "anon_mb": ("MB", 1), "rss_mb": ("MB", 1), "written": ("x", 2), "capacity": ("", 3),
+}
+WORDS = {  # how a figure is called in a goal, where its own name will not do
+    "cpu_us": "CPU", "p50_us": "p50", "p99_us": "p99", "over_bare_us": "us over a bare LMDB commit",
+    "ready_ms": "ready in ms", "ready_cold_ms": "ready in ms, cold", "idle_mb": "idle MB", "after_1m_mb": "MB after 1M",
+    "connections_mb": "MB for the idle clients", "written_per_stored": "written per stored byte",
+    "file_per_message": "file bytes per message byte", "publish_times": "publish, times the smallest",
+    "pull_times": "pull, times the smallest", "turn_cpu_ms": "longest turn, ms of CPU",
+    "p99_times": "p99, times idle",
 }
 BEGIN, END = "<!-- table: written by scripts/bench --docs -->", "<!-- end of the table -->"
 
@@ -20,10 +29,15 @@ def median(row, kind, figure):
     return row.get(kind, {}).get(figure, {}).get("median")
 
 
+def both(row, figure, digits):
+    if median(row, "frond", figure) is None:
+        return ""
+    return " / ".join(number(median(row, kind, figure), digits) for kind in ("frond", "nats"))
+
+
 def goal_text(goal):
-    side, _, figure = goal["figure"].partition(".")
-    what = figure if side == "ratio" else f"{side} {figure}"
-    return f"{what} {number(goal['is'])} ({goal['sign']} {number(goal['want'])}) {'hit' if goal['hit'] else 'MISS'}"
+    figure = goal["figure"].partition(".")[2]
+    return f"{WORDS.get(figure, figure)} {number(goal['is'])} ({goal['sign']} {number(goal['want'])}) {'hit' if goal['hit'] else 'MISS'}"
 
 
 def head(report):
@@ -73,22 +87,25 @@ def closing(report):
 def page_table(report):
     """The table of docs/performance.md."""
     out = head(report)
-    out = ["; ".join(out) + ".", "", "![How many times better, row by row](performance.png)", "",
-           "| row | Frond | nats-server | ratio | CPU us/message, Frond | nats-server | ratio | goals |",
-           "|---|---|---|---|---|---|---|---|"]
+    out = ["; ".join(out) + ".", "", closing(report)[0].capitalize() + ".", "", "![How many times better, row by row](performance.png)", "",
+           "| row | Frond /s | nats-server /s | ratio | CPU | nats-server | ratio | private MB | written | goals |",
+           "|---|---|---|---|---|---|---|---|---|---|"]
     others = []
     for name, row in report["rows"].items():
         goals = "; ".join(goal_text(goal) for goal in row["goals"])
         if "failed" in row:
-            out.append(f"| {name} | failed | | | | | | {goals} |")
+            out.append(f"| {name} | failed | | | | | | | | {goals} |")
         elif median(row, "frond", "rate") is not None:
-            cells = [number(median(row, "frond", "rate"), 0) + "/s", number(median(row, "nats", "rate"), 0) + "/s",
+            cells = [number(median(row, "frond", "rate"), 0), number(median(row, "nats", "rate"), 0),
                      number(row["ratio"]["rate"], 2), number(median(row, "frond", "cpu_us")),
-                     number(median(row, "nats", "cpu_us")), number(row["ratio"].get("cpu_us"))]
+                     number(median(row, "nats", "cpu_us")), number(row["ratio"].get("cpu_us")),
+                     both(row, "anon_mb", 1), both(row, "written", 2)]
             out.append(f"| {name}{'*' * row['marked']} | " + " | ".join(cells) + f" | {goals} |")
         else:
             others += [(name, figure, row, goals) for figure in row["frond"] if figure != "rounds"]
-    out += ["", "Rates are medians; a * marks rows where the load generator used more than 0.9 of a core in a round.", ""]
+    out += ["", "A * marks rows where the load generator used more than 0.9 of a core in a round: there it is the limit. Private "
+            "memory (RssAnon) is that at the end of the load, written are bytes the server wrote per byte of payload; "
+            "Frond / nats-server.", ""]
     latencies = [(name, row) for name, row in report["rows"].items() if median(row, "frond", "p50_us") is not None]
     out += ["| latency in us | Frond p50 | p99 | p99.9 | nats-server p50 | p99 | p99.9 |", "|---|---|---|---|---|---|---|"]
     for name, row in latencies:
@@ -102,7 +119,8 @@ def page_table(report):
         theirs = number(median(row, "nats", figure)) if "nats" in row else ""
         out.append(f"| {name if first else ''} | {figure} | {number(median(row, 'frond', figure))} | {theirs} | "
                    f"{goals if first else ''} |")
-    return "\n".join(out) + "\n"
+    notes = [f"* {name}: {row['note']}." for name, row in report["rows"].items() if row.get("note")]
+    return "\n".join(out + ["", *notes]) + "\n"
 
 
 def write_page(report, page):
