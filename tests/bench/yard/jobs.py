@@ -19,7 +19,7 @@ def work(what):
         with tempfile.NamedTemporaryFile(suffix=".json") as told:
             done = subprocess.run([world.ROOT / "scripts/turns", "--only", what, "--dir", ctx.base, "--json", told.name,
                                    "--scale", "0.02" if ctx.quick else "1"], capture_output=True, text=True,
-                                  timeout=300, preexec_fn=world.die_with_parent)
+                                  timeout=900, preexec_fn=world.die_with_parent)
             if done.returncode:
                 raise Failed(f"scripts/turns {what}: {done.stdout[-300:]}{done.stderr[-300:]}")
             pieces = json.load(told)
