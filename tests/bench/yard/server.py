@@ -75,7 +75,11 @@ class Server:
                              f'jetstream {{ store_dir: "{self.store}"\n{jetstream}\n}}\n{more}\n')
         if start:
             world.flush_all()
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                self.stop()
+                raise
 
     def start(self, timeout=60):
         """Milliseconds from the spawn to the line "Server is ready"."""
