@@ -33,7 +33,7 @@ static double cpu_percent(struct monitor *m, const struct server *srv)
     getrusage(RUSAGE_SELF, &ru);
     int64_t used = (ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) * NS_PER_S +
                    (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) * NS_PER_US;
-    int64_t since = m && m->cpu_at ? m->cpu_at : now - (clock_wall() - srv->start);
+    int64_t since = m && m->cpu_at ? m->cpu_at : srv->start_mono;
     int64_t before = m ? m->cpu_ns : 0;
     double percent = m ? m->cpu_percent : 0;
     if (now - since >= NS_PER_S) {
@@ -205,7 +205,7 @@ static void write_process(struct json_out *j, struct server *srv, struct monitor
     json_i64(j, "write_deadline", o->write_deadline_ns);
     json_time(j, "start", srv->start);
     json_time(j, "now", clock_wall());
-    json_age(j, "uptime", clock_wall() - srv->start);
+    json_age(j, "uptime", clock_mono() - srv->start_mono);
     json_i64(j, "mem", resident());
     json_i64(j, "cores", cores);
     json_i64(j, "gomaxprocs", cores);

@@ -163,6 +163,7 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
     list_init(&srv->resting);
     clock_tick();
     srv->start = srv->config_loaded = clock_wall();
+    srv->start_mono = clock_mono();
     make_identity(srv);
     if ((err = process_log(srv)))
         return err;

@@ -42,6 +42,7 @@ struct server {
     char *name;            /* configured, or the id */
     const char *argv0;     /* base name: "frond" or "nats-server" */
     int64_t start;         /* wall */
+    int64_t start_mono;    /* the same moment on the clock that nobody sets */
     int64_t config_loaded; /* wall, of the last success */
 
     struct accounts *accounts;

@@ -30,7 +30,8 @@ WORK = 0.15  # seconds of work before a kill, at most
 
 
 class Scene:
-    def __init__(self, server, seed):
+    def __init__(self, server, seed, large):
+        self.large = large
         self.server, self.seed, self.dice = server, seed, random.Random(f"{seed}/kills")
         self.starts, self.kills, self.stops, self.over = 0, 0, 0, False
         self.failures, self.news = [], asyncio.Event()
@@ -58,6 +59,8 @@ class Scene:
         self.ledgers = [Ledger(self, "ORDERS", orders, "COPY", False), Ledger(self, "BARE", bare, "MIRROR", True)]
         self.bucket = KeyValue(self)
         self.lives = [StreamLife(self, n) for n in (1, 2, 3)]
+        if self.large:
+            self.lives.append(StreamLife(self, 4, large=True))
         self.publishers = [queue, both, *orders, *bare]
         return [*self.ledgers, *self.workers, self.bucket, *self.lives, *self.publishers]
 
@@ -175,6 +178,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=1e9, metavar="N", help="no new kill after so long")
     parser.add_argument("--dir", metavar="DIR", help="where the store lies; left there when something is wrong")
     parser.add_argument("--rollback", action="store_true", help="the store goes back in time: losses must be found")
+    parser.add_argument("--large", action="store_true", help="and a stream of thousands, purged in portions")
     parser.add_argument("--genuine", action="store_true", help="kill the genuine nats-server instead, for comparison")
     parser.add_argument("--json", metavar="FILE", help="the figures")
     return parser.parse_args()
@@ -189,7 +193,7 @@ def main():
     began = time.monotonic()
 
     async def run():
-        scene = Scene(server, seed)
+        scene = Scene(server, seed, args.large)
         try:
             await scene.play(args.cycles, args.seconds, args.rollback)
         except (AssertionError, Gone, asyncio.TimeoutError, OSError) as error:

@@ -19,9 +19,12 @@ class Order:
 
 
 class StreamLife(Role):
-    def __init__(self, scene, number):
+    """A large one has thousands of messages: its purges and deletions are jobs of many portions."""
+
+    def __init__(self, scene, number, large=False):
         super().__init__(scene, f"life{number}")
         self.stream = f"LIFE{number}"
+        self.most, self.bursts, self.size = (9000, [300, 2000], 60) if large else (300, [1, 5, 30], 3000)
         self.config = None  # description, as answered; None: there is no stream
         self.records = {}  # seq -> crc, each answered
         self.highest = 0
@@ -93,10 +96,10 @@ class StreamLife(Role):
             if not self.config:
                 await self.create(wire)
             what = self.dice.random()
-            if len(self.records) > 300 or what < 0.1:
+            if len(self.records) > self.most or what < 0.1:
                 await self.purge(wire)
             elif what < 0.5:
-                await self.publish(wire, self.dice.choice([1, 5, 30]))
+                await self.publish(wire, self.dice.choice(self.bursts))
             elif what < 0.65:
                 await self.delete_message(wire)
             elif what < 0.75:
@@ -131,7 +134,7 @@ class StreamLife(Role):
         left = count
         for _ in range(count):
             self.number += 1
-            body = b"%d " % self.number + self.dice.randbytes(self.dice.randint(10, 3000))
+            body = b"%d " % self.number + self.dice.randbytes(self.dice.randint(10, self.size))
             self.flying[zlib.crc32(body)] = self.number
             wire.ask(f"{self.name}.{self.dice.randint(1, 5)}", body,
                      then=lambda got, crc=zlib.crc32(body): self.stored(crc, json.loads(got.body)))
