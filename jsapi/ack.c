@@ -265,10 +265,13 @@ static void settle(struct js_consumer *c, const struct ack_ref *ref)
         settle_one(c, ref->sseq);
 }
 
+/* Asked anew it gets again what it has already, and tells how far it is: that may be further than
+ * this life has delivered. */
 void ack_flow_control(struct js_consumer *c, uint64_t sseq, uint64_t cseq)
 {
-    if (sseq && sseq <= c->pend.delivered.stream)
-        settle_all(c, sseq, cseq);
+    uint64_t given = c->pend.delivered.stream;
+    if (sseq)
+        settle_all(c, sseq < given ? sseq : given, cseq);
 }
 
 void ack_gone(struct js_consumer *c, uint64_t sseq, const char *reason)

@@ -239,6 +239,26 @@ static void a_source_on_a_work_queue_acks_by_flow_control(void **state)
     expect_msg(s, "$JS.S.two", 2, 1, 1, &g);
 }
 
+/* Its window is full of what the copy has already, and the copy is further than that. */
+static void a_copy_that_is_ahead_does_not_block_its_source(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY ",\"retention\":\"interest\"");
+    free(ask_source(s, "$JS.S.one", LEVEL5, true));
+    publish_n(s, "o.a", 1200); /* max_ack_pending is 1000 */
+    jshost_want(&s->h, "$JS.S.one");
+    fake_turn_run(&s->ft);
+    for (uint64_t seq = 1; seq <= 1000; seq++)
+        expect_msg(s, "$JS.S.one", seq, seq, 1, &g);
+    assert_true(take(s, "$JS.S.one", &g));
+    assert_string_equal(g.hdr, "NATS/1.0 100 FlowControl Request\r\n\r\n");
+    expect_nothing(s, "$JS.S.one");
+    fc_answer(s, g.reply, "1100");
+    expect_msg(s, "$JS.S.one", 1001, 1001, 1, &g);
+    assert_int_equal(stream_msgs(s), 200);
+}
+
 /* --- restarts --------------------------------------------------------------------------------- */
 
 static void restart(struct site *s)
@@ -353,6 +373,7 @@ int main(void)
         T(num_pending_agrees_with_a_naive_count),
         T(a_source_on_a_limits_stream_gets_its_own_name),
         T(a_source_on_a_work_queue_acks_by_flow_control),
+        T(a_copy_that_is_ahead_does_not_block_its_source),
         T(progress_survives_a_restart),
         T(memory_consumers_are_gone_after_a_restart),
         T(after_a_restart_a_source_waits_to_be_asked),
