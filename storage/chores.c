@@ -41,7 +41,8 @@ static struct slice text_of(const struct chore *c)
 
 static bool gathered_enough(const struct store *st)
 {
-    return st->gather->nops >= BATCH_OPS || st->gather->bytes >= BATCH_BYTES;
+    return st->gather->nops >= BATCH_OPS || st->gather->bytes >= BATCH_BYTES ||
+           st->gather->nremoved >= BATCH_REMOVED; /* off the head: no ops, but somebody is told */
 }
 
 /* --- purge ----------------------------------------------------------------------------------- */
@@ -135,7 +136,8 @@ static bool limits_step(struct chore *c)
     struct stream *s = c->s;
     uint64_t most = s->spec.max_msgs_per_subject > 0 ? (uint64_t)s->spec.max_msgs_per_subject : 0;
     stream_trim(s);
-    (void)limits_expire(s, PORTION);
+    if (limits_expire(s, PORTION))
+        return false; /* more are due */
     if (!most)
         return true;
     struct reader r;

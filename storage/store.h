@@ -22,6 +22,7 @@ enum {
     STORE_FORMAT = 1,
     BATCH_BYTES = 8 << 20,  /* a commit's weight */
     BATCH_OPS = 4096,       /* and its most deletes and changes */
+    BATCH_REMOVED = 16384,  /* removed messages in it, when a chore gathers them */
     PRESSURE_ON = 16 << 20, /* waiting for the disk: publishers rest */
     PRESSURE_OFF = 8 << 20,
     WAITING_MAX = 96 << 20, /* and beyond this they are refused */

@@ -374,10 +374,79 @@ static void a_rollup_leaves_only_itself(void **state)
     assert_int_equal(st.first_seq, 8);
 }
 
+/* As many at once as no single portion takes. */
+static void fill_quickly(struct place *p, struct stream *s, const char *subject, unsigned n)
+{
+    struct record_in rec = rec_of(subject, "x");
+    struct answer last = {0};
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(store_append(s, &rec, i + 1 < n ? NULL : on_append, &last), 0);
+    wait_answer(p, &last);
+}
+
+/* Everything decided so far is on disk. */
+static void settle(struct place *p, struct stream *s)
+{
+    struct answer a = {0};
+    uint64_t none = 1u << 30;
+    fake_turn_run(&p->ft);
+    assert_int_equal(store_remove(s, &none, 1, false, on_done, &a), 0);
+    wait_answer(p, &a);
+}
+
+static void a_shorter_age_takes_all_that_is_older(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a = {0};
+    fill_quickly(p, s, "a", 3000);
+    fake_turn_advance(&p->ft, 5 * NS_PER_S);
+    (void)put_text(p, s, "a", "young");
+    spec.max_age_ns = 2 * NS_PER_S;
+    assert_int_equal(store_stream_update(s, &spec, on_done, &a), 0);
+    wait_answer(p, &a);
+    settle(p, s);
+    assert_int_equal(state_of(s).msgs, 1);
+    fake_turn_advance(&p->ft, 3 * NS_PER_S);
+    settle(p, s);
+    assert_int_equal(state_of(s).msgs, 0);
+}
+
+/* The expected message lies behind more records than are looked at in one go. */
+static void an_append_waits_for_the_search_of_what_it_expects(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    const char *const asked[] = {"k.*", "k.1"};
+    (void)put_text(p, s, "k.1", "old");
+    fill_quickly(p, s, "a", 20000);
+    uint64_t newest = put_text(p, s, "k.1", "new");
+    struct answer gone = {0};
+    assert_int_equal(store_remove(s, &newest, 1, false, on_done, &gone), 0);
+    wait_answer(p, &gone);
+    for (int i = 0; i < 4; i++) {
+        struct record_in rec = rec_of("b", "x"), behind = rec_of("b", "y");
+        struct answer first = {0}, second = {0};
+        rec.flags = REC_EXPECT_SUBJECT_SEQ;
+        rec.expect_subject = slice_cstr(asked[i % 2]);
+        rec.expect_subject_seq = i < 2 ? 1 : 7;
+        assert_int_equal(store_append(s, &rec, on_append, &first), 0);
+        assert_int_equal(store_append(s, &behind, on_append, &second), 0);
+        wait_answer(p, &first);
+        wait_answer(p, &second);
+        assert_int_equal(first.err, i < 2 ? 0 : E_LAST_SUBJECT_SEQ);
+        assert_int_equal(i < 2 ? first.r.seq + 1 : first.r.last, i < 2 ? second.r.seq : 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+        T(a_shorter_age_takes_all_that_is_older),
+        T(an_append_waits_for_the_search_of_what_it_expects),
         T(what_was_acked_is_there_after_a_restart),
         T(an_ack_waits_for_the_commit),
         T(a_repeated_id_is_answered_with_the_first_number),
