@@ -2,7 +2,10 @@
  *
  * The pool maps sixteen chunks at a time. A chunk that comes back goes on a stack; the next one
  * taken is the warmest. pool_cool() walks the stack and drops the pages (the address space stays:
- * it costs nothing). Large chunks are mapped and unmapped one by one.
+ * it costs nothing).
+ *
+ * Large chunks have mappings of their own size. A few that came back are kept for the next record
+ * of about that size: the kernel would clear each page anew. pool_cool() unmaps them.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/chunk.h"
@@ -12,7 +15,12 @@
 #include "base/list.h"
 #include "base/mem.h"
 
-enum { CHUNK_MAP = 65536, SLAB_CHUNKS = 16, WARM_MAX = 64 };
+enum { CHUNK_MAP = 65536, SLAB_CHUNKS = 16, WARM_MAX = 64, SPARE_MAX = 8, SPARE_BYTES = 8 << 20 };
+
+struct spare {
+    char *mem;
+    size_t map;
+};
 
 struct slab {
     struct list link; /* in pool->slabs */
@@ -21,9 +29,11 @@ struct slab {
 
 struct pool {
     struct list slabs;
-    char **idle;   /* a stack of chunk memory nobody uses */
-    size_t n, cap; /* how many, room for how many */
-    size_t cold;   /* the lowest so many of the stack have no pages */
+    char **idle;                   /* a stack of chunk memory nobody uses */
+    size_t n, cap;                 /* how many, room for how many */
+    size_t cold;                   /* the lowest so many of the stack have no pages */
+    struct spare spare[SPARE_MAX]; /* of large chunks, the newest last */
+    size_t nspare, spare_bytes;
 };
 
 struct pool *pool_new(void)
@@ -33,10 +43,47 @@ struct pool *pool_new(void)
     return p;
 }
 
+/* The oldest one goes. */
+static void drop_spare(struct pool *p)
+{
+    munmap(p->spare[0].mem, p->spare[0].map);
+    p->spare_bytes -= p->spare[0].map;
+    memmove(p->spare, p->spare + 1, --p->nspare * sizeof *p->spare);
+}
+
+static void give_large(struct pool *p, char *mem, size_t map)
+{
+    if (map > SPARE_BYTES) {
+        munmap(mem, map);
+        return;
+    }
+    while (p->nspare == SPARE_MAX || p->spare_bytes + map > SPARE_BYTES)
+        drop_spare(p);
+    p->spare[p->nspare++] = (struct spare){mem, map};
+    p->spare_bytes += map;
+}
+
+/* One that fits and wastes no more than a quarter; *map becomes its size. */
+static char *take_large(struct pool *p, size_t *map)
+{
+    for (size_t i = p->nspare; i-- > 0;) {
+        struct spare s = p->spare[i];
+        if (s.map < *map || s.map - *map > *map / 4)
+            continue;
+        memmove(p->spare + i, p->spare + i + 1, (--p->nspare - i) * sizeof *p->spare);
+        p->spare_bytes -= s.map;
+        *map = s.map;
+        return s.mem;
+    }
+    return NULL;
+}
+
 void pool_free(struct pool *p)
 {
     if (!p)
         return;
+    while (p->nspare)
+        drop_spare(p);
     LIST_EACH_SAFE(e, &p->slabs)
     {
         struct slab *s = LIST_ENTRY(e, struct slab, link);
@@ -49,6 +96,8 @@ void pool_free(struct pool *p)
 
 void pool_cool(struct pool *p)
 {
+    while (p->nspare)
+        drop_spare(p);
     for (; p->cold < p->n; p->cold++)
         (void)madvise(p->idle[p->cold], CHUNK_MAP, MADV_DONTNEED);
 }
@@ -107,7 +156,9 @@ struct chunk *chunk_new(struct pool *p, uint64_t first_seq, size_t record)
     bool large = record > RECORD_LARGE;
     c->size = large ? (uint32_t)(BLOCK_HEAD + record + 4) : BLOCK_SIZE;
     c->map = large ? ((size_t)c->size + 4095) & ~(size_t)4095 : CHUNK_MAP;
-    c->mem = large ? map(c->map) : take(p);
+    c->mem = large ? take_large(p, &c->map) : take(p);
+    if (!c->mem && large)
+        c->mem = map(c->map);
     if (!c->mem) {
         free(c);
         return NULL;
@@ -125,7 +176,7 @@ void chunk_free(struct pool *p, struct chunk *c)
     ASSERT(c->borrowed == 0);
     pin_clear(&c->pin);
     if (c->flags & BLOCK_PARTS)
-        munmap(c->mem, c->map);
+        give_large(p, c->mem, c->map);
     else
         give(p, c->mem);
     free(c);
