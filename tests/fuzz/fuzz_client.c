@@ -67,9 +67,18 @@ static struct wire *enter(const char *connect)
     return w;
 }
 
+static void end(void)
+{
+    wire_free(watcher);
+    wire_free(witness);
+    site_stop(&site);
+    site_release(&site);
+}
+
 static void begin(void)
 {
     site_init(&site);
+    ASSERT(atexit(end) == 0);
     ASSERT(site_start(&site, conf) == 0);
     watcher = enter("CONNECT {\"user\":\"a\",\"pass\":\"a\",\"verbose\":false}\r\nSUB > 1\r\n");
     witness =
