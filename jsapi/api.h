@@ -32,6 +32,7 @@
 #include "jsapi/errors.h"
 #include "jsapi/stream.h"
 
+struct js_consumer;
 struct request;
 typedef void api_verb_fn(struct request *r);
 
@@ -75,7 +76,8 @@ struct request {
     struct buf out;           /* the answer */
     struct json_out j;
     struct slice out_hdr; /* headers of the answer ("NATS/1.0\r\n…"), lives in mem; usually empty */
-    void *arg;            /* the handler's own, between call and done function */
+    struct js_consumer *held; /* by the handler while it waits: who drops the request lets go */
+    void *arg;                /* the handler's own, between call and done function */
     void *arg2;
 };
 

@@ -56,9 +56,17 @@ void consumer_wake_waiters(struct js_consumer *c)
     each_waiter(c, run_again);
 }
 
+static void give_up(struct request *r)
+{
+    struct js_consumer *held = r->held;
+    api_drop(r);
+    if (held)
+        consumer_drop(held);
+}
+
 void consumer_drop_waiters(struct js_consumer *c)
 {
-    each_waiter(c, api_drop);
+    each_waiter(c, give_up);
 }
 
 void consumer_count_cancel(struct js_consumer *c)

@@ -231,6 +231,7 @@ static bool begin(struct request *r, struct js_consumer *c, bool identity)
         return false;
     *x = (struct creation){c, identity};
     r->arg = x;
+    r->held = c;
     consumer_hold(c);
     return true;
 }

@@ -116,6 +116,7 @@ void consumer_reset(struct request *r)
     struct reset *x = arena_alloc(&r->mem, sizeof *x);
     *x = (struct reset){c, seq ? seq : c->pend.floor.stream + 1};
     r->arg = x;
+    r->held = c;
     consumer_hold(c);
     consumer_restart(c, x->seq - 1);
     int err = c->cursor ? store_cursor_sync(c->cursor, on_stored, r) : 0;
