@@ -349,7 +349,7 @@ static void tell_stored(const struct part *p)
 static void tell_removed(const struct batch *b, const struct removed *r)
 {
     struct stream *s = r->stream;
-    struct slice subject = slice_of(buf_slice(&b->text).p + r->text, r->text_n);
+    struct slice subject = slice_head(slice_skip(buf_slice(&b->text), r->text), r->text_n);
     if (!list_empty(&s->jobs))
         looks_removed(s, r->seq, r->last, subject);
     if (s->watch && r->last && s->watch->removed_range)
