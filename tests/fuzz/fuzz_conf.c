@@ -2,11 +2,16 @@
  *
  * The input is also every file it includes and the text of every environment variable it names, so
  * both roads are walked with the same bytes. What parses is walked, looked up and digested.
- * Positions are never before the text.
+ * Positions are never before the text. What is printed as JSON is JSON, and where no text needs an
+ * escape it is also a configuration, which prints the same again.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 // room: conf
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "base/buf.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "conf/conf.h"
 
@@ -53,6 +58,42 @@ static void walk(const struct conf_node *n)
         ASSERT(kids == n->u.kids.count);
 }
 
+static bool has_float(const struct conf_node *n)
+{
+    bool has = n->type == CONF_FLOAT;
+    CONF_EACH(kid, n)
+    has |= has_float(kid);
+    return has;
+}
+
+static void again(const struct conf_doc *doc, const struct conf_env *env)
+{
+    struct buf once = BUF_INIT, twice = BUF_INIT;
+    struct conf_doc *other;
+    struct conf_error err;
+    json_t *json = NULL;
+    conf_json(conf_root(doc), &once);
+    if (json_read(buf_slice(&once), &json, NULL) == E_SYNTAX) {
+        fprintf(stderr, "no JSON: %s\n", buf_cstr(&once));
+        abort();
+    }
+    json_free(json);
+    bool plain = slice_find(buf_slice(&once), '\\') == once.len && !has_float(conf_root(doc));
+    if (plain && conf_parse_text(buf_slice(&once), "again", env, &other, &err) == 0) {
+        conf_json(conf_root(other), &twice);
+        if (!slice_eq(buf_slice(&once), buf_slice(&twice))) {
+            fprintf(stderr, "%s\n%s\n", buf_cstr(&once), buf_cstr(&twice));
+            abort();
+        }
+        conf_free(other);
+    } else if (plain) {
+        fprintf(stderr, "%s\n%s\n", buf_cstr(&once), err.text);
+        abort();
+    }
+    buf_release(&once);
+    buf_release(&twice);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {.all = slice_of(data, size)};
@@ -70,6 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (conf_parse_text(in.all, "fuzz", &env, &doc, &err) == 0) {
         walk(conf_root(doc));
         conf_digest(doc, digest);
+        again(doc, &env);
         conf_free(doc);
     } else {
         ASSERT(err.text[0]);
