@@ -298,10 +298,19 @@ static void free_streams(struct store *st)
     }
 }
 
+/* A recovery that failed halfway has sealed chunks for a commit that never comes. */
+static void forget_gathered(struct batch *b)
+{
+    for (size_t i = 0; i < b->nparts; i++)
+        b->parts[i].chunk->borrowed--;
+    b->nparts = 0;
+}
+
 static void store_free(struct store *st)
 {
     reclaim_end(st, NULL);
     st->closing = true;
+    forget_gathered(st->gather);
     free_streams(st);
     index_graves_end(st);
     stop_timers(st);

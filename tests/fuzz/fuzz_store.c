@@ -385,11 +385,20 @@ static void on_subjects(void *arg, int err, const struct subject_count *subjects
         ASSERT(slice_cmp(subjects[i - 1].subject, subjects[i].subject) < 0);
 }
 
+static void look_back(struct stream *st, const struct store_filter *f)
+{
+    uint64_t up_to = 30, seq = 0, last = up_to;
+    for (int i = 0; i < 100 && store_look_back(st, f, &up_to, 10, &seq) == READ_BUDGET;
+         i++, last = up_to)
+        ASSERT(up_to < last);
+    ASSERT(seq <= last);
+}
+
 static void look(struct scene *s, struct stream *st)
 {
     static const struct read_budget budget = {100, 1000, 1 << 20};
-    static const struct slice pattern = SLICE_INIT("s.*");
-    const struct store_filter all = {0}, some = {&pattern, 1};
+    static const struct slice pattern = SLICE_INIT("s.*"), literal = SLICE_INIT("s.a");
+    const struct store_filter all = {0}, some = {&pattern, 1}, one = {&literal, 1};
     struct reading x = {0, 0};
     struct stream_state state;
     uint64_t from = 0;
@@ -403,11 +412,8 @@ static void look(struct scene *s, struct stream *st)
         (void)!store_get(st, seq, on_record, &x);
         ASSERT(x.n == 0 || x.last == seq);
     }
-    x = (struct reading){0, 0};
-    (void)!store_get_last(st, SLICE("s.a"), on_record, &x);
-    x = (struct reading){0, 0};
-    (void)!store_get_last(st, SLICE("s.>"), on_record, &x);
-    (void)store_last_seq(st, &some, 9);
+    look_back(st, &some);
+    look_back(st, &one);
     (void)store_seq_at_time(st, 6);
     (void)store_count_from(st, 5);
     (void)!store_count(st, &some, 1, true, on_count, NULL, NULL);
