@@ -78,10 +78,8 @@ static void post(struct jsapi_account *a, const struct msg_view *v)
     struct js_parcel *p = xmalloc(sizeof *p);
     p->backlog = v->backlog;
     p->msg = msg_new(v);
-    if (!p->msg) {
-        free(p);
-        return;
-    }
+    if (!p->msg) /* an answer that is due can't be left out in silence */
+        mem_refused(v->hdr.n + v->payload.n);
     list_push_back(&a->outbox, &p->link);
     turn_post_now(a->js->host.turn, &a->run_outbox);
 }

@@ -312,6 +312,10 @@ static bool check(struct request *r)
         api_fail(r, JSRequiredApiLevelErr, NULL);
         return false;
     }
+    if (r->unread) {
+        api_fail(r, JSInsufficientResourcesErr, NULL);
+        return false;
+    }
     return check_body(r);
 }
 
@@ -463,20 +467,17 @@ static bool api_hear(void *arg, struct msg_view *m, void *from)
         return true;
     }
     arena_init(&mem, REQUEST_MAX);
-    struct request *r = arena_alloc(&mem, sizeof *r);
-    if (!r)
-        return true;
+    struct request *r = arena_alloc(&mem, sizeof *r); /* the first few bytes: never NULL */
     list_init(&r->link);
     r->acc = a;
     r->verb = verb;
     r->subject = arena_dup(&mem, m->subject);
     r->reply = arena_dup(&mem, m->reply);
-    r->hdr = arena_dup(&mem, m->hdr);
-    r->body = arena_dup(&mem, m->payload);
-    if ((m->payload.n && !r->body.p) || (m->hdr.n && !r->hdr.p)) {
-        arena_release(&mem);
-        return true;
+    if (m->hdr.n + m->payload.n <= REQUEST_MAX / 2) { /* the rest is for what becomes of it */
+        r->hdr = arena_dup(&mem, m->hdr);
+        r->body = arena_dup(&mem, m->payload);
     }
+    r->unread = r->hdr.n + r->body.n < m->hdr.n + m->payload.n;
     r->mem = mem;
     buf_init(&r->out);
     find_verb(r->subject, r); /* once more, for tokens that live as long as r */

@@ -72,6 +72,7 @@ struct request {
     struct js_stream *stream; /* tok[0], held; NULL when there is none (never with API_STREAM) */
     unsigned lock;            /* API_CHANGES or API_SHARES while it holds the stream's turn */
     bool checked;             /* level and body rules are done */
+    bool unread;              /* no room for its body or its headers */
     struct arena mem;         /* dropped with the request */
     struct buf out;           /* the answer */
     struct json_out j;

@@ -518,7 +518,7 @@ void cfg_meta_static(struct cfg_map *m, unsigned level, struct arena *mem)
     size_t n = 0;
 
     if (!at)
-        return;
+        return; /* the config as it came; only its level is not noted */
     for (size_t i = 0; i < m->n; i++) {
         struct slice k = m->at[i].key;
         if (!slice_eq(k, META_VER) && !slice_eq(k, META_LEVEL) && !slice_eq(k, META_REQ))

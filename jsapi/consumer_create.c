@@ -224,16 +224,13 @@ static struct consumer_config *kept(struct consumer_config *c)
     return own;
 }
 
-static bool begin(struct request *r, struct js_consumer *c, bool identity)
+static void begin(struct request *r, struct js_consumer *c, bool identity)
 {
     struct creation *x = arena_alloc(&r->mem, sizeof *x);
-    if (!x)
-        return false;
     *x = (struct creation){c, identity};
     r->arg = x;
     r->held = c;
     consumer_hold(c);
-    return true;
 }
 
 static void choose_name(const struct consumers *cs, struct consumer_config *c)
@@ -268,12 +265,12 @@ static void make(struct request *r, struct js_stream *s, struct consumer_request
     choose_name(s->consumers, &q->config);
     consumer_config_lifetime(&q->config);
     struct js_consumer *c = consumer_make(s->consumers, kept(&q->config), &e);
-    if (!c)
+    if (!c) {
         api_fail_with(r, &e);
-    else if (begin(r, c, identity))
-        finish(r);
-    else
-        api_drop(r);
+        return;
+    }
+    begin(r, c, identity);
+    finish(r);
 }
 
 static bool deliver_bound(const struct js_consumer *c)
@@ -301,9 +298,8 @@ static void update(struct request *r, struct js_consumer *c, struct consumer_req
     }
     consumer_config_lifetime(&q->config);
     same = consumer_config_equal(c->cfg, &q->config);
-    if (!begin(r, c, identity))
-        api_drop(r);
-    else if (same)
+    begin(r, c, identity);
+    if (same)
         updated(c, r);
     else
         consumer_change(c, kept(&q->config), r, updated);

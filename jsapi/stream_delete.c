@@ -118,7 +118,7 @@ void stream_purge(struct request *r)
 {
     struct purge_request *q = arena_alloc(&r->mem, sizeof *q);
 
-    if (!q || !api_read(r, &request_table, q))
+    if (!api_read(r, &request_table, q))
         return;
     if (q->seq && q->keep) {
         api_fail(r, JSBadRequestErr, NULL);

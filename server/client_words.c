@@ -2,10 +2,11 @@
  *
  *     input ──parse()──► one operation ──► its word ──► router, subscriptions, the output
  *
- * A turn's share of one connection is bounded by operations and by deliveries (a message to ten
- * thousand receivers counts ten thousand). Words are taken while the state is GREETED (only
- * CONNECT, when somebody has to be known) or OPEN; a client that rests, or is being checked, leaves
- * its input where it is.
+ * A turn's share of one connection is bounded by operations (a SUB counts for several), by
+ * deliveries (a message to ten thousand receivers counts ten thousand) and by the bytes of these,
+ * so that nobody waits long behind it. Words are taken while the state is GREETED (only CONNECT,
+ * when somebody has to be known) or OPEN; a client that rests, or is being checked, leaves its
+ * input where it is.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/client_state.h"
@@ -15,7 +16,9 @@
 #include "base/subject.h"
 
 #define SHARE_OPS        16384
+#define SUB_OPS          8 /* SUB and UNSUB cost so much more than the others */
 #define SHARE_DELIVERIES 32768
+#define SHARE_BYTES      (2u << 20) /* what was delivered, counted per receiver */
 
 /* --- PUB and HPUB --------------------------------------------------------------------------- */
 
@@ -224,6 +227,8 @@ void client_words(struct client *cl)
     struct slice in = conn_input(cl->conn);
     size_t begin = in.n;
     uint32_t ops = 0, deliveries = 0;
+    uint64_t bytes = 0;
+    bool share_is_used = false;
 
     if (in.n < cl->need) {
         conn_want(cl->conn, cl->need);
@@ -248,10 +253,15 @@ void client_words(struct client *cl)
         }
         if (__builtin_expect(log_trace_on, 0))
             trace_in(cl, &op);
-        deliveries += say(cl, &op);
+        uint32_t taken = say(cl, &op);
+        deliveries += taken;
+        bytes += (uint64_t)taken * op.len;
         in = slice_skip(in, op.len);
-        if (++ops >= SHARE_OPS || deliveries >= SHARE_DELIVERIES)
+        ops += op.verb == VERB_SUB || op.verb == VERB_UNSUB ? SUB_OPS : 1;
+        if (ops >= SHARE_OPS || deliveries >= SHARE_DELIVERIES || bytes >= SHARE_BYTES) {
+            share_is_used = true;
             break;
+        }
     }
     cl->last_word = clock_mono();
     if (cl->state == CLIENT_GONE)
@@ -259,6 +269,6 @@ void client_words(struct client *cl)
     conn_consume(cl->conn, begin - in.n);
     if (cl->need)
         conn_want(cl->conn, cl->need);
-    else if (in.n && listening(cl) && (ops >= SHARE_OPS || deliveries >= SHARE_DELIVERIES))
+    else if (in.n && listening(cl) && share_is_used)
         conn_yield(cl->conn);
 }

@@ -17,7 +17,8 @@
  * What all connections of a loop share is in struct room: the read buffer, the pool of output
  * chunks and three lists that the end of a turn works off: dirty (something to write), again
  * (DATA without new bytes from the socket), dead. When traffic dies down to a trickle for two
- * seconds, the room's memory goes back to the system, and the allocator's with it.
+ * seconds, or a minute after somebody left, the room's memory goes back to the system, and the
+ * allocator's with it.
  *
  * What always holds
  *   (1) Only conn_enter() writes the state; conn_update_events() follows it.
@@ -39,12 +40,15 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "server/loop.h"
 #include "server/tls.h"
 
-#define FLUSH_NS (2 * NS_PER_S)
-#define SWEEP_NS (2 * NS_PER_S)
-#define TRICKLE  ((size_t)64 * 1024) /* between two sweeps: as good as silence */
+#define FLUSH_NS   (2 * NS_PER_S)
+#define SWEEP_NS   (2 * NS_PER_S)
+#define LITTERED   2                   /* what a long turn frees may come behind the first sweep */
+#define SWEEPS_MAX 30                  /* a minute of talk */
+#define TRICKLE    ((size_t)64 * 1024) /* between two sweeps: as good as silence */
 
 #define TO(state) (1u << (state))
 static const unsigned moves[] = {
@@ -72,20 +76,30 @@ static void on_again(void *arg)
         conn_readable(LIST_ENTRY(e, struct conn, again));
 }
 
-/* Little moves, and it was more before: memory goes back. */
+static void sweep_soon(struct room *r)
+{
+    if (!turn_timer_is_set(&r->sweep_timer))
+        turn_set(r->turn, &r->sweep_timer, clock_mono() + SWEEP_NS);
+}
+
+/* Little moves, and it was more before: memory goes back. Where it never gets quiet, it does so all
+ * the same from time to time: a storm must not stay for good because others go on talking. */
 static void on_sweep(void *arg)
 {
     struct room *r = arg;
     bool quiet = r->moved < TRICKLE;
-    r->littered |= !quiet;
+    if (!quiet)
+        r->litter = LITTERED;
     r->moved = 0;
     outq_pool_trim(&r->pool);
-    if (quiet && r->littered) {
+    r->sweeps++;
+    if (r->litter && (quiet || r->sweeps >= SWEEPS_MAX)) {
         madvise(r->shared, SHARED_MAX, MADV_DONTNEED);
         malloc_trim(0);
-        r->littered = false;
+        r->litter--;
+        r->sweeps = 0;
     }
-    if (r->littered)
+    if (r->litter)
         turn_set(r->turn, &r->sweep_timer, clock_mono() + SWEEP_NS);
 }
 
@@ -107,8 +121,8 @@ static void room_end(void *arg)
     }
     if (!list_empty(&r->again))
         turn_set(r->turn, &r->again_timer, clock_mono());
-    if ((r->moved || r->littered) && !turn_timer_is_set(&r->sweep_timer))
-        turn_set(r->turn, &r->sweep_timer, clock_mono() + SWEEP_NS);
+    if (r->moved || r->litter)
+        sweep_soon(r);
 }
 
 static struct room *room_of(struct loop *l)
@@ -127,7 +141,8 @@ static struct room *room_of(struct loop *l)
     turn_timer_init(&r->again_timer, on_again, r);
     turn_timer_init(&r->sweep_timer, on_sweep, r);
     r->shared = mmap(NULL, SHARED_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ASSERT(r->shared != MAP_FAILED);
+    if (r->shared == MAP_FAILED)
+        mem_refused(SHARED_MAX);
     loop_set_conns(l, r, room_free);
     return r;
 }
@@ -211,7 +226,7 @@ void conn_die(struct conn *c, enum conn_reason why, int err)
         tls_close(c->tls, c->reason == CONN_CLOSED || c->reason == CONN_EOF);
         c->tls = NULL;
     }
-    c->room->littered = true;
+    c->room->litter = LITTERED;
     close(c->fd); /* the peer need not wait for the end of our turn */
     c->fd = -1;
     list_push_back(&c->room->dead, &c->dirty);

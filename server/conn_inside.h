@@ -34,9 +34,10 @@ struct room {
     struct turn_post end;           /* works off dirty and dead */
     struct turn_timer again_timer, sweep_timer;
     struct outq_pool pool;
-    char *shared;  /* SHARED_MAX bytes, mapped */
-    size_t moved;  /* bytes since the last sweep */
-    bool littered; /* much moved, or somebody left, since memory was last given back */
+    char *shared;    /* SHARED_MAX bytes, mapped */
+    size_t moved;    /* bytes since the last sweep */
+    unsigned litter; /* much moved, or somebody left: so many times memory is to be given back */
+    unsigned sweeps; /* since it was */
 };
 
 struct conn {

@@ -89,11 +89,23 @@ static ssize_t receive(struct conn *c, struct iovec *iov, int n)
     return r;
 }
 
+/* Room for what this peer sends; NULL, and the connection dead, when there is no memory for it. */
+static char *room_for(struct conn *c, size_t n)
+{
+    char *at = buf_try_reserve(&c->in, n);
+    if (!at)
+        conn_die(c, CONN_READ_ERROR, ENOMEM);
+    return at;
+}
+
 /* Bytes stay for later: into a buffer of the connection, as large as was wished. */
 static void keep(struct conn *c, struct slice rest)
 {
     size_t room = c->want > c->in.len + rest.n ? c->want - c->in.len : rest.n;
-    memcpy(buf_reserve(&c->in, room), rest.p, rest.n);
+    char *at = room_for(c, room);
+    if (!at)
+        return;
+    memcpy(at, rest.p, rest.n);
     buf_commit(&c->in, rest.n);
 }
 
@@ -147,7 +159,10 @@ static void read_in_place(struct conn *c)
     bool wished = missing > 0;
     if (!wished)
         missing = c->in.len; /* double it */
-    struct iovec iov[2] = {{buf_reserve(&c->in, missing), missing}, {c->room->shared, SHARED_MAX}};
+    char *at = room_for(c, missing);
+    if (!at)
+        return;
+    struct iovec iov[2] = {{at, missing}, {c->room->shared, SHARED_MAX}};
     ssize_t r = receive(c, iov, wished ? 2 : 1);
     if (r <= 0)
         return;

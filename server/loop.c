@@ -577,6 +577,7 @@ static struct event_base *new_base(void)
 
 struct loop *loop_new(void)
 {
+    event_set_mem_functions(xmalloc, xrealloc, free);
     struct event_base *base = new_base();
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (!base || fd < 0) {

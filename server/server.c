@@ -13,6 +13,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/server.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -170,6 +171,10 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
     process_greet(srv);
     process_files_limit();
     srv->loop = loop_new();
+    if (!srv->loop) {
+        log_fatal("The event loop can't be made: %s", strerror(errno));
+        return E_SYS;
+    }
     srv->turn = loop_turn(srv->loop);
     srv->accounts = accounts_new();
     server_set_accounts(srv);

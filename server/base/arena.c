@@ -2,7 +2,9 @@
  *
  * Blocks hang in a list, the one being filled in front. The first is small: what a thousand
  * consumers keep of their configurations fits into it. What is larger than a quarter of a block
- * gets a block of its own behind it, so a big string does not waste the rest of the front one.
+ * gets a block of its own behind it, so a big string does not waste the rest of the front one. Such
+ * a block is the one thing that may be refused for want of memory, and only where there is a limit:
+ * an arena with a limit is filled by a peer, one without by our own configuration.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/arena.h"
@@ -15,6 +17,7 @@
 
 #define FIRST_SIZE 512
 #define BLOCK_SIZE 4096
+#define SMALL      (BLOCK_SIZE / 4)
 #define ALIGN      _Alignof(max_align_t)
 
 struct arena_block {
@@ -40,9 +43,10 @@ void arena_release(struct arena *a)
 
 static struct arena_block *block_new(struct arena *a, size_t n)
 {
-    bool alone = n > BLOCK_SIZE / 4;
+    bool alone = n > SMALL;
     size_t size = alone ? n : !a->blocks && n <= FIRST_SIZE ? FIRST_SIZE : BLOCK_SIZE;
-    struct arena_block *b = try_malloc(sizeof *b + size);
+    struct arena_block *b =
+        alone && a->limit ? try_malloc(sizeof *b + size) : xmalloc(sizeof *b + size);
     if (!b)
         return NULL;
     b->size = size;
@@ -59,7 +63,7 @@ static struct arena_block *block_new(struct arena *a, size_t n)
 
 void *arena_alloc(struct arena *a, size_t n)
 {
-    if (n > SIZE_MAX / 2 || (a->limit && n > a->limit - a->used))
+    if (n > SIZE_MAX / 2 || (a->limit && n > SMALL && a->used + n > a->limit))
         return NULL;
     size_t rounded = n ? (n + ALIGN - 1) / ALIGN * ALIGN : ALIGN;
     struct arena_block *b = a->blocks;

@@ -35,37 +35,46 @@ void buf_clear(struct buf *b)
     b->start = b->len = 0;
 }
 
-static void make_room(struct buf *b, size_t n)
+static bool make_room(struct buf *b, size_t n)
 {
     size_t need;
     ASSERT(!__builtin_add_overflow(b->len, n, &need) && need <= SIZE_MAX / 4);
     if (need <= b->cap && b->start >= b->len) {
         memmove(b->data, b->data + b->start, b->len);
         b->start = 0;
-        return;
+        return true;
     }
     size_t cap = b->cap ? b->cap : FIRST_CAP;
     while (cap < need)
         cap *= 2;
     if (cap == b->cap) /* it would fit, but moving for every few bytes eaten is quadratic */
         cap *= 2;
+    char *data = b->start ? try_malloc(cap) : try_realloc(b->data, cap);
+    if (!data)
+        return false;
     if (b->start) {
-        char *data = xmalloc(cap);
         memcpy(data, b->data + b->start, b->len);
         free(b->data);
-        b->data = data;
         b->start = 0;
-    } else {
-        b->data = xrealloc(b->data, cap);
     }
+    b->data = data;
     b->cap = cap;
+    return true;
+}
+
+char *buf_try_reserve(struct buf *b, size_t n)
+{
+    if ((!b->data || n > b->cap - b->start - b->len) && !make_room(b, n))
+        return NULL;
+    return b->data + b->start + b->len;
 }
 
 char *buf_reserve(struct buf *b, size_t n)
 {
-    if (!b->data || n > b->cap - b->start - b->len)
-        make_room(b, n);
-    return b->data + b->start + b->len;
+    char *at = buf_try_reserve(b, n);
+    if (!at)
+        mem_refused(n);
+    return at;
 }
 
 void buf_add(struct buf *b, const void *p, size_t n)

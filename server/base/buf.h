@@ -35,6 +35,8 @@ void buf_release(struct buf *b);
 void buf_clear(struct buf *b);
 /* Room for n more bytes at the returned place; buf_commit() makes them count. */
 char *buf_reserve(struct buf *b, size_t n);
+/* The same where a peer says how much: NULL when the memory is refused, and b is as it was. */
+char *buf_try_reserve(struct buf *b, size_t n);
 static inline void buf_commit(struct buf *b, size_t n)
 {
     b->len += n;

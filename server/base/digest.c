@@ -8,10 +8,14 @@
  * The prefix is chosen so that the first character of the base32 text is the kind: (letter - 'A')
  * << 3. In a seed those five bits are pushed behind the five bits of 'S'.
  *
+ * libcrypto and libssl allocate through mem.h, from before main() on: hardly a caller can tell
+ * their "no memory" from a bad key or a bad signature.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/digest.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/random.h>
 
 #include <openssl/crypto.h>
@@ -19,6 +23,35 @@
 #include <openssl/sha.h>
 
 #include "base/mem.h"
+
+static void *ssl_malloc(size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    return n ? xmalloc(n) : NULL;
+}
+
+static void *ssl_realloc(void *p, size_t n, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    if (n)
+        return xrealloc(p, n);
+    free(p);
+    return NULL;
+}
+
+static void ssl_free(void *p, const char *file, int line)
+{
+    (void)file;
+    (void)line;
+    free(p);
+}
+
+__attribute__((constructor)) static void take_memory(void)
+{
+    ASSERT(CRYPTO_set_mem_functions(ssl_malloc, ssl_realloc, ssl_free));
+}
 
 void sha256(const void *p, size_t n, unsigned char out[32])
 {

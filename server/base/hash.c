@@ -54,7 +54,8 @@ static struct htab_slot *slots_new(size_t cap)
         return xcalloc(cap, sizeof(struct htab_slot));
     void *p = mmap(NULL, cap * sizeof(struct htab_slot), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ASSERT(p != MAP_FAILED);
+    if (p == MAP_FAILED)
+        mem_refused(cap * sizeof(struct htab_slot));
     return p;
 }
 

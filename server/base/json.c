@@ -3,6 +3,9 @@
  * jansson is stricter than Go in one thing that peers do send: broken UTF-8. Then, and only then,
  * the text is copied with each broken byte replaced by U+FFFD, as Go reads it, and parsed again.
  *
+ * jansson allocates through mem.h, from before main() on: a request that could not be read for want
+ * of memory must not be called malformed.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/json.h"
 
@@ -33,6 +36,11 @@ static size_t utf8_length(const char *p, size_t n)
         (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
         return 0;
     return want;
+}
+
+__attribute__((constructor)) static void take_memory(void)
+{
+    json_set_alloc_funcs(xmalloc, free);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */

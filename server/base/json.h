@@ -5,6 +5,8 @@
  * functions; json_free() at the end. Go matches keys without regard to case when no exact one is
  * there: json_key() does the same.
  *
+ * jansson's memory is mem.h's, in every program that links this file: refused, it ends the process.
+ *
  * Writing: struct json_out is a sticky writer: twenty steps, one look at the end. Keys are literals
  * of ours; values are escaped as Go does (<, > and & as \u003c …, invalid UTF-8 as \ufffd). Commas
  * place themselves.

@@ -1,7 +1,8 @@
-/* base/mem.c -- memory whose failure is loud, and memory whose failure is answered; see mem.h
+/* base/mem.c -- memory whose failure ends the process, and memory whose failure is answered
  *
  * The loud half says its one line through log.h (which formats on the stack, so it works without
- * memory) and aborts. The quiet half asks fault.h first, so tests can make the n-th one fail.
+ * memory) and ends the process at once: no exit handlers, nothing that allocates. The quiet half
+ * asks fault.h first, so tests can make the n-th one fail.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
@@ -10,23 +11,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/log.h"
 
-static void no_memory(size_t n) __attribute__((noreturn, cold));
-
-static void no_memory(size_t n)
+void mem_refused(size_t n)
 {
-    log_fatal("Out of memory: %zu bytes were refused", n);
-    abort();
+    log_fatal("Out of memory: %zu bytes were refused. Stopping; what was acknowledged is on disk",
+              n);
+    _exit(MEM_EXIT_STATUS);
 }
 
 void *xmalloc(size_t n)
 {
     void *p = malloc(n ? n : 1);
     if (!p)
-        no_memory(n);
+        mem_refused(n);
     return p;
 }
 
@@ -34,7 +35,7 @@ void *xcalloc(size_t count, size_t size)
 {
     void *p = calloc(count ? count : 1, size ? size : 1);
     if (!p)
-        no_memory(count * size);
+        mem_refused(count * size);
     return p;
 }
 
@@ -42,7 +43,7 @@ void *xrealloc(void *p, size_t n)
 {
     void *q = realloc(p, n ? n : 1);
     if (!q)
-        no_memory(n);
+        mem_refused(n);
     return q;
 }
 
@@ -60,7 +61,7 @@ char *xasprintf(const char *fmt, ...)
     int n = vasprintf(&out, fmt, ap);
     va_end(ap);
     if (n < 0 || !out)
-        no_memory(0);
+        mem_refused(0);
     return out;
 }
 

@@ -1,14 +1,20 @@
-/* base/mem.h -- memory whose failure is loud, and memory whose failure is answered
+/* base/mem.h -- memory whose failure ends the process, and memory whose failure is answered
  *
- * xmalloc() and its family never return NULL: they log one line and abort. Use them for what is
- * small and bounded. try_malloc() may return NULL: use it for what a peer can make large, after the
- * limit was checked. fault.h can make the n-th try_malloc() fail.
+ * xmalloc() and its family never return NULL: refused, they log one line and end the process with
+ * MEM_EXIT_STATUS. That loses nothing acknowledged, because an ack is born on the disk, and a
+ * supervisor has the server back in milliseconds. Use them for what is small and bounded; libevent,
+ * jansson and OpenSSL use them, too (loop.h, json.h, digest.h). try_malloc() may return NULL: use
+ * it for what a peer can make large, after the limit was checked, and refuse that peer. fault.h can
+ * make the n-th try_malloc() fail.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H
 
 #include <stddef.h>
+
+/* EX_OSERR of sysexits.h. No other end of the process has it. */
+#define MEM_EXIT_STATUS 71
 
 void *xmalloc(size_t n) __attribute__((malloc, returns_nonnull, warn_unused_result));
 void *xcalloc(size_t count, size_t size)
@@ -18,6 +24,9 @@ char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull, warn_unused
 /* printf into owned memory. */
 char *xasprintf(const char *fmt, ...)
     __attribute__((format(printf, 1, 2), malloc, returns_nonnull, warn_unused_result));
+
+/* n bytes that we can't do without were refused: the one line, and the end. */
+void mem_refused(size_t n) __attribute__((noreturn, cold));
 
 void *try_malloc(size_t n) __attribute__((malloc, warn_unused_result));
 void *try_realloc(void *p, size_t n) __attribute__((warn_unused_result));
