@@ -115,6 +115,7 @@ bool consumer_request_read(struct consumer_request *r, json_t *obj, bool strict,
     if (!ok)
         js_fail(e, JSInvalidJSONErr, "%s", buf_cstr(&why));
     buf_release(&why);
+    r->config.mem.limit = 0; /* what comes now is ours: a name, a level */
     return ok && read_action(r, e);
 }
 

@@ -63,7 +63,7 @@ static struct arena_block *block_new(struct arena *a, size_t n)
 
 void *arena_alloc(struct arena *a, size_t n)
 {
-    if (n > SIZE_MAX / 2 || (a->limit && n > SMALL && a->used + n > a->limit))
+    if (n > SIZE_MAX / 2 || (a->limit && (a->used > a->limit || n > a->limit - a->used)))
         return NULL;
     size_t rounded = n ? (n + ALIGN - 1) / ALIGN * ALIGN : ALIGN;
     struct arena_block *b = a->blocks;

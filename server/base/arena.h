@@ -1,10 +1,9 @@
 /* base/arena.h -- many small allocations with one end
  *
  * An API request has one arena and drops it whole. Memory is aligned for any type and comes
- * zeroed. The arena's limit is what a request may cost. NULL comes only where there is a limit, and
- * only for more than 1 KiB at once: when the limit is reached, or when the system refuses it
- * (mem.h: what a peer can make large). So a name or a small struct is there without a look; what
- * many of them add up to is bounded by the text they were read from (json.h).
+ * zeroed. The arena's limit is what a request may cost; beyond it arena_alloc() returns NULL, and
+ * also when more than 1 KiB at once is refused by the system (mem.h: what a peer can make large).
+ * Without a limit NULL never comes; who has read what a peer said may take the limit off.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef BASE_ARENA_H
