@@ -54,8 +54,9 @@ void consumers_removed_range(struct consumers *cs, uint64_t first, uint64_t last
  * consumer, and consumers.c sets s->watch.want_… itself when it does. */
 bool consumers_want_stored(const struct consumers *cs);
 bool consumers_want_removed_subjects(const struct consumers *cs);
-/* A purge is on disk: positions move up (reference part 2, 1.13), to the end of the stream where all
- * that a consumer wants was purged. filter may be empty; all: nothing that matches it was kept. */
+/* A purge is on disk: positions move up (reference part 2, 1.13), to the end of the stream where
+ * all that a consumer wants was purged. filter may be empty; all: nothing that matches it was kept.
+ */
 void consumers_purged(struct consumers *cs, struct slice filter, bool all);
 /* The stream's config changed: limits, retention. */
 void consumers_updated(struct consumers *cs);

@@ -1,10 +1,10 @@
 /* storage/listing.c -- see listing.h
  *
  * Between two portions entries become rows, rows are written anew, entries are given up. Nothing is
- * missed: an entry is collected while it is dirty or its row is not durable, and the walk over the rows begins
- * after that. Nothing is met twice: a row whose subject was collected is passed over. (Rows of long
- * subjects are in order of a hash behind their first 464 bytes, so those are looked up among what
- * was collected instead of waiting for their place.)
+ * missed: an entry is collected while it is dirty or its row is not durable, and the walk over the
+ * rows begins after that. Nothing is met twice: a row whose subject was collected is passed over.
+ * (Rows of long subjects are in order of a hash behind their first 464 bytes, so those are looked
+ * up among what was collected instead of waiting for their place.)
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/listing.h"
