@@ -52,7 +52,7 @@ def main(doc):
     world.need_binaries()
     args.dir.mkdir(parents=True, exist_ok=True)
     rounds, began = args.rounds or (2 if args.quick else 5), time.monotonic()
-    ctx = Context(args.dir.resolve(), args.quick, world.disk(args.dir))
+    ctx = Context(args.dir.resolve(), args.quick, world.disk(args.dir, args.quick))
     result = {"when": world.today(), "machine": world.machine(), "disk": ctx.disk, "versions": world.versions(),
               "rounds": rounds, "quick": args.quick, "rows": {}}
     print("\n".join(report.head(result)), flush=True)

@@ -110,7 +110,7 @@ def run(doc):
     for directory in (RESULTS, args.dir):
         directory.mkdir(parents=True, exist_ok=True)
     (RESULTS / "perf.data").unlink(missing_ok=True)
-    ctx = Context(args.dir.resolve(), disk=world.disk(args.dir, 100))
+    ctx = Context(args.dir.resolve(), disk=world.disk(args.dir, quick=True))
     Server.watch = watch
     figures = cases[0].run(args.kind, ctx)
     counted = stacks(RESULTS / "perf.data")

@@ -3,7 +3,7 @@ import json
 import re
 
 FIGURES = {  # figure -> (unit on the terminal, digits)
-    "p50_us": ("us", 0), "p99_us": ("us", 0), "p999_us": ("us", 0), "beside_rate": ("/s beside it", 0),
+    "p50_us": ("us", 0), "p99_us": ("us", 0), "p999_us": ("us", 0), "beside_rate": ("/s", 0), "bare_us": ("us", 0),
     "anon_mb": ("MB", 1), "rss_mb": ("MB", 1), "written": ("x", 2), "capacity": ("", 3),
 }
 WORDS = {  # how a figure is called in a goal, where its own name will not do
