@@ -40,6 +40,13 @@ def share(told, before):
     return (end[1] - begin[1]) / (end[0] - begin[0]) / RATE
 
 
+def wait_for_all(kind, hub, count, end):
+    while (state := hub.api("$JS.API.STREAM.INFO.ALL")["state"])["messages"] < count:
+        if time.monotonic() > end:
+            raise Failed(f"{kind}: after {PATIENCE} s the hub has {json.dumps(state)}")
+        time.sleep(0.05)
+
+
 def run(kind, ctx):
     leaf, n = free_port(), ctx.count(250_000)
     off = 'compression: "off"'
@@ -58,11 +65,9 @@ def run(kind, ctx):
                         raise Failed(f"{kind}: the hub does not see the site")
                     time.sleep(0.1)
                 cpu, began = site.cpu(), time.monotonic()
-                hub.stream("ALL", (), sources=[{"name": "BACKLOG", "external": {"api": "$JS.site.API"}}])
-                while (state := hub.api("$JS.API.STREAM.INFO.ALL")["state"])["messages"] < n:
-                    if time.monotonic() > began + PATIENCE:
-                        raise Failed(f"{kind}: {json.dumps(state)} after {PATIENCE} s")
-                    time.sleep(0.05)
+                with type(site).watch(site):
+                    hub.stream("ALL", (), sources=[{"name": "BACKLOG", "external": {"api": "$JS.site.API"}}])
+                    wait_for_all(kind, hub, n, began + PATIENCE)
                 took, spent = time.monotonic() - began, site.cpu() - cpu
         finally:
             told = link.end()
