@@ -1,10 +1,10 @@
 /* fuzz_leaf.c -- anything a hub may say, from its first byte on; link: fake
  *
- * The first byte of an input is no talk: its bits choose who is the hub, how many bytes come at a
- * time, and whether there is a second of silence in the middle. The rest goes to a link that has
- * just dialled; then something is published, so that whatever interest it learned is used. Nothing
- * may crash, leak, or stay behind in the account. It is played twice, whole and in pieces: what we say to
- * the hub, and what is told at home, must be the same.
+ * The first byte of an input is no talk: its bits choose who is the hub, how many bytes come at
+ * a time, and whether there is a second of silence in the middle. The rest goes to a link that
+ * has just dialled; then something is published, so that whatever interest it learned is used.
+ * Nothing may crash, leak, or stay behind in the account. It is played twice, whole and in
+ * pieces: what we say to the hub, and what is told at home, must be the same.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>

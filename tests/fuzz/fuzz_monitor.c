@@ -1,9 +1,9 @@
 /* fuzz_monitor.c -- any path and arguments, asked of the monitoring of a whole server
  *
- * The input is "path?name=value&…", what is left of an HTTP request once evhttp has read it; http.c's door is
- * ours here, so no socket is needed. Every request is answered once: a page, JSON that parses (and the
- * same whether it is indented or not), or an error in plain text. Looking changes nothing: the
- * server lives, and the same question gets the same status again.
+ * The input is "path?name=value&…", what is left of an HTTP request once evhttp has read it;
+ * http.c's door is ours here, so no socket is needed. Every request is answered once: a page,
+ * JSON that parses (and the same whether it is indented or not), or an error in plain text.
+ * Looking changes nothing: the server lives, and the same question gets the same status again.
  *
  * link: site
  * SPDX-License-Identifier: Apache-2.0 */

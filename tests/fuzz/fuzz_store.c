@@ -1,13 +1,15 @@
 /* fuzz_store.c -- a store's file with rows changed behind its back, opened and used
  *
- * A genuine store is made once: a stream with deleted messages, ids, a message in parts, a cursor, a purge,
- * blocks and a journal. An input is a list of patches:
+ * A genuine store is made once: a stream with deleted messages, ids, a message in parts, a
+ * cursor, a purge, blocks and a journal. An input is a list of patches:
  *
- *     u8 row | u8 what | u16 offset | u8 n | n bytes      what: set bytes, cut, add bytes, remove the row, copy it
+ *     u8 row | u8 what | u16 offset | u8 n | n bytes
+ *     what: set bytes, cut, add bytes, remove the row, copy it
  *
- * Checksums are made right again, so that what is behind them is reached: nobody but a hand could
- * write such a file. The store may refuse it with a reason, or it opens; then everything is read, counted,
- * appended, removed and purged, no message is told twice or out of order, and the store closes and opens once more.
+ * Checksums are made right again, so that what is behind them is reached: nobody but a hand
+ * could write such a file. The store may refuse it with a reason, or it opens; then everything
+ * is read, counted, appended, removed and purged, no message is told twice or out of order, and
+ * the store closes and opens once more.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 // room: storage
