@@ -19,7 +19,7 @@
  *   (4) So more than a few percent of a core goes only while events come less than 100 us apart,
  *       each with little to do: at most that core, as long as this lasts.
  *
- * Pure: the loop tells it the times. docs/decisions/0004-look-before-you-sleep.md has figures.
+ * Pure: the loop tells it the times. docs/decisions/0006-look-before-you-sleep.md has figures.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LOOP_POLL_H
 #define SERVER_LOOP_POLL_H
