@@ -38,6 +38,7 @@
 #include "base/clock.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "server/cells.h"
 #include "server/loop_poll.h"
 
 #define HELP_MAX       64
@@ -577,7 +578,7 @@ static struct event_base *new_base(void)
 
 struct loop *loop_new(void)
 {
-    event_set_mem_functions(xmalloc, xrealloc, free);
+    event_set_mem_functions(cells_malloc, cells_realloc, cells_free);
     struct event_base *base = new_base();
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (!base || fd < 0) {

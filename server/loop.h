@@ -27,7 +27,7 @@ struct event_base;
 struct loop;
 
 /* NULL when the system gives no descriptors. From here on SIGPIPE is ignored, and libevent's memory
- * is mem.h's: refused, it ends the process. */
+ * is cells.h's and mem.h's: refused, it ends the process. */
 struct loop *loop_new(void);
 /* Ends the helper thread (the errand under way is waited for; done() is called for everything that
  * loop_help() took, also when its work() never ran) and closes the connections that are left,
