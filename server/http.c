@@ -14,6 +14,7 @@
 #include <event2/keyvalq_struct.h>
 
 #include "base/mem.h"
+#include "server/cells.h"
 #include "server/listener.h"
 #include "server/loop.h"
 
@@ -53,7 +54,7 @@ static void on_request(struct evhttp_request *ev, void *arg)
         h->fn(h->arg, &r);
     if (!r.answered)
         evhttp_send_error(ev, HTTP_BADREQUEST, NULL);
-    free(r.path);
+    cells_free(r.path); /* libevent made it */
     if (r.query)
         evhttp_clear_headers(r.query);
 }
