@@ -15,8 +15,8 @@
 #include "base/mem.h"
 #include "base/subject.h"
 
-/* Payloads from here on are referenced when a shared copy exists. Smaller ones are copied: at 1 KiB a
- * reference (two allocations, two pieces of the vector) costs 0.15 us more than the copy. */
+/* Payloads from here on are referenced when a shared copy exists. Smaller ones are copied: at 1 KiB
+ * a reference (two allocations, two pieces of the vector) costs 0.15 us more than the copy. */
 #define BY_REFERENCE 16384u
 #define STALL_AT     (4u << 20) /* bytes waiting for a receiver: its publishers rest */
 /* the same for what the server itself says: consumers rest */
