@@ -172,6 +172,7 @@ void index_release(struct stream *s)
 {
     struct index *x = &s->index;
     bury(s);
+    seen_release(&x->seen);
     buf_release(&x->deletes);
     free(x->splitters);
     pin_clear(&x->pin);
@@ -235,7 +236,7 @@ static struct subject *entry_new(struct stream *s, uint64_t hash, struct slice s
 static struct subject *load(struct stream *s, uint64_t hash, struct slice subject, bool create)
 {
     struct subject_row row = {0};
-    bool found = !s->memory && look_up(s, subject, &row);
+    bool found = !s->memory && seen_maybe(&s->index.seen, hash) && look_up(s, subject, &row);
     if (!found && !create)
         return NULL;
     struct subject *e = entry_new(s, hash, subject);

@@ -25,6 +25,7 @@
 
 #include "base/hash.h"
 #include "storage/batch.h"
+#include "storage/seen.h"
 
 struct subject {
     struct list link; /* in one of the index's lists: dirty, next, a bucket, or clean */
@@ -50,6 +51,7 @@ enum { INDEX_BUCKETS = 32 };
 
 struct index {
     struct htab table;
+    struct seen_rows seen;             /* subjects that may have a row */
     struct subject *hot;               /* the one asked for last */
     struct list dirty, next;           /* of the generation being written; changed since it began */
     struct list clean;                 /* the others, oldest first: could be given up */

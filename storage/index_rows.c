@@ -60,6 +60,7 @@ static void write_row(struct stream *s, struct subject *e, struct batch *b)
     if (key_subject_is_long(key_slice(&k)))
         row.subject = subject_text(e);
     size_t at;
+    seen_add(&s->index.seen, hash_slice(subject_text(e)));
     subject_row_add(change_put_begin(b, DB_SUBJECTS, &k, &at), &row);
     change_put_end(b, at);
     e->in_file = true;

@@ -200,6 +200,8 @@ int store_stream_create(struct store *st, const struct stream_spec *spec, store_
     if (!spec->memory && st->stats.full)
         return E_SPACE;
     struct stream *s = stream_new(st, st->next_sid++, spec);
+    if (!s->memory)
+        seen_begin(&s->index.seen); /* its number is new: nothing in the file is under it */
     s->holes_loaded = s->last_id_known = true;
     streams_insert(st, s);
     store_publish_name(s);
