@@ -214,8 +214,7 @@ void *htab_next(const struct htab *t, size_t *pos)
 }
 
 /* Items move only from old to new: once that is over, a slot keeps its item. */
-int htab_walk(struct htab *t, struct htab_walk *w, size_t slots,
-              void (*each)(void *arg, void *item), void *arg)
+int htab_walk(struct htab *t, struct htab_walk *w, size_t slots, htab_each_fn *each, void *arg)
 {
     for (size_t n = 0; t->old && n < slots; n += STEP)
         move_some(t, STEP);

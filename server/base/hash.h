@@ -51,8 +51,8 @@ struct htab_walk {
     bool begun;
 };
 enum { HTAB_MORE, HTAB_ANEW, HTAB_END };
-/* Looks at about `slots` slots and calls each() for the items in them. ANEW: forget who was met. */
-int htab_walk(struct htab *t, struct htab_walk *w, size_t slots,
-              void (*each)(void *arg, void *item), void *arg);
+typedef void htab_each_fn(void *arg, void *item);
+/* Looks at about `slots` slots, calls each() for the items in them. ANEW: forget what was met. */
+int htab_walk(struct htab *t, struct htab_walk *w, size_t slots, htab_each_fn *each, void *arg);
 
 #endif
