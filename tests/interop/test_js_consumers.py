@@ -425,3 +425,33 @@ def test_the_cli_manages_consumers(any_server):
     cli("consumer", "resume", "ORDERS", "P", "--force")
     cli("consumer", "rm", "ORDERS", "P", "--force")
     assert cli("consumer", "ls", "ORDERS", "--names").out.split() == ["Q"]
+
+
+@BOTH
+def test_the_last_of_a_filter_lies_far_back(any_server, run, storage):
+    """Behind more messages than are looked at in one go."""
+    async def play():
+        nc = await any_server.connect()
+        js = await stream(nc, storage=storage, allow_direct=True)
+        await fill(js, "s.a.1", 2)
+        for i in range(20000):
+            await nc.publish("s.b", b"x")
+        await nc.flush()
+        await fill(js, "s.b", 1)
+        config = ConsumerConfig(durable_name="C", deliver_policy=DeliverPolicy.LAST, filter_subject="s.a.*",
+                                ack_policy=AckPolicy.EXPLICIT)
+        assert (await js.add_consumer("S", config)).num_pending == 1
+        await fill(js, "s.a.2", 1)
+        sub = await js.pull_subscribe_bind("C", "S")
+        seen = []
+        while len(seen) < 2:
+            for m in await sub.fetch(2 - len(seen), timeout=10):
+                seen.append((m.metadata.sequence.stream, m.metadata.num_pending))
+                await m.ack()
+        assert seen == [(2, 1), (20004, 0)]
+        assert (await js.get_last_msg("S", "*.a.1", direct=True)).seq == 2
+        with pytest.raises(NotFoundError):
+            await js.get_last_msg("S", "s.c.*", direct=True)
+        await nc.close()
+
+    run(play())
