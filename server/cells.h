@@ -2,8 +2,9 @@
  *
  * libevent keeps a few words per descriptor for as long as the loop lives. Between connections they
  * would pin every page of a heap that a storm has filled, and none of it could go back. These three
- * are malloc, realloc and free for libevent (loop.c): up to CELL bytes come from pages of their own,
- * at most 1 MiB cells, the rest from mem.h. Loop thread only. Refused memory ends the process.
+ * are malloc, realloc and free for libevent (loop.c): up to 64 bytes come from pages of their own,
+ * at most a million such cells, the rest from mem.h. What libevent hands out for keeps goes back
+ * through cells_free(). Loop thread only. Refused memory ends the process.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_CELLS_H
