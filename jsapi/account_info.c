@@ -118,7 +118,7 @@ static void describe_stream(struct js_stream *s, struct json_out *j, bool consum
     if (config)
         stream_config_write(&s->cfg, j, "config", false, h->version);
     js_stream_write_state(s, j, (struct slice){0}, (struct slice){0});
-    if (consumers) {
+    if (consumers && s->consumers && !consumers_none(s->consumers)) {
         json_arr(j, "consumer_detail");
         consumers_describe(s->consumers, j, config);
         json_end(j);

@@ -414,7 +414,7 @@ static void reconcile(struct js_consumer *c)
              SLICE_FMT(c->stream->name), SLICE_FMT(c->name),
              (unsigned long long)c->pend.delivered.stream, (unsigned long long)st.last_seq);
     pending_gone_range(&c->pend, st.last_seq + 1, UINT64_MAX);
-    c->pend.delivered.stream = st.last_seq;
+    c->pend.delivered.stream = c->pend.told = st.last_seq;
     if (c->pend.floor.stream > st.last_seq)
         c->pend.floor.stream = st.last_seq;
 }

@@ -18,6 +18,15 @@ static void write_pair(struct json_out *j, const char *key, struct pending_pair 
     json_end(j);
 }
 
+/* What it has delivered; one in memory that has delivered nothing tells what it passed over. */
+static struct pending_pair delivered(const struct js_consumer *c)
+{
+    bool memory = c->cfg->mem_storage || c->stream->cfg.storage == STORE_MEMORY;
+    bool fresh = !c->pend.delivered.consumer && !c->pend.told;
+    return (struct pending_pair){c->pend.delivered.consumer,
+                                 memory && fresh ? c->pend.delivered.stream : c->pend.told};
+}
+
 void consumer_write(struct js_consumer *c, struct json_out *j, enum consumer_show show)
 {
     int64_t now = clock_wall();
@@ -26,7 +35,7 @@ void consumer_write(struct js_consumer *c, struct json_out *j, enum consumer_sho
     json_time(j, "created", c->created);
     if (show != SHOW_NO_CONFIG)
         consumer_config_write(c->cfg, j, "config", show == SHOW_LIVE, consumer_host(c)->version);
-    write_pair(j, "delivered", c->pend.delivered, c->delivered_wall);
+    write_pair(j, "delivered", delivered(c), c->delivered_wall);
     write_pair(j, "ack_floor", c->pend.floor, c->acked_wall);
     json_u64(j, "num_ack_pending", pending_count(&c->pend));
     json_u64(j, "num_redelivered", pending_redelivered(&c->pend));

@@ -1,8 +1,8 @@
 /* jsapi/consumer_reset.c -- CONSUMER.RESET {"seq": n}: start anew, consumer sequence 1
  *
  * Without a sequence right behind the ack floor. The other half of a sourcing dialogue: this, or a
- * CREATE, wakes a consumer that waits to be asked anew after a restart. A reset of a consumer that
- * does not exist is not answered at all, and one without reply subject does nothing, as with
+ * CREATE, wakes a consumer that waits to be asked anew after a restart. A reset of a consumer or
+ * stream that does not exist is not answered at all, and one without reply subject does nothing, as with
  * nats-server.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -101,7 +101,8 @@ void consumer_reset(struct request *r)
         finish(r);
         return;
     }
-    if (!r->reply.n || !r->stream->consumers || !consumers_find(r->stream->consumers, r->tok[1])) {
+    if (!r->reply.n || !r->stream || !r->stream->consumers ||
+        !consumers_find(r->stream->consumers, r->tok[1])) {
         api_drop(r);
         return;
     }

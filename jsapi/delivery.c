@@ -279,7 +279,7 @@ static void caught_up(struct js_consumer *c)
     if (c->filtered)
         c->num_pending = 0;
     c->replay_up_to = 0;
-    if (!consumer_is_push(c->cfg))
+    if (!consumer_is_push(c->cfg) && window_open(c)) /* else it is held back, not at the end */
         pull_end_of_stream(c);
     consumer_place(c, PLACE_HUNGRY);
 }

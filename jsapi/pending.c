@@ -271,7 +271,7 @@ static void settle(struct pending *p, uint32_t off, bool lift)
     e->place = PENDING_FRESH;
     if (--p->live == 0) {
         if (lift)
-            p->floor = p->delivered;
+            p->floor = (struct pending_pair){p->delivered.consumer, p->told};
         ring_clear(p);
         p->heap_n = p->queue_n = p->queue_head = 0;
         return;
@@ -367,6 +367,7 @@ void pending_set_rules(struct pending *p, const struct pending_rules *rules)
 void pending_start_at(struct pending *p, uint64_t start)
 {
     p->delivered = p->floor = (struct pending_pair){0, start ? start - 1 : 0};
+    p->told = p->delivered.stream;
     pending_log_whole(p);
 }
 
@@ -376,6 +377,7 @@ void pending_reset(struct pending *p, uint64_t stream)
     pending_release(p);
     p->replaying = replaying;
     p->delivered = p->floor = (struct pending_pair){0, stream};
+    p->told = stream;
 }
 
 /* --- delivering ------------------------------------------------------------------------------- */
@@ -393,6 +395,7 @@ void pending_raise(struct pending *p, uint64_t sseq)
     pending_gone_range(p, 0, sseq);
     if (sseq > p->delivered.stream)
         p->delivered.stream = sseq;
+    p->told = p->delivered.stream;
     if (!p->live)
         p->floor = p->delivered;
     pending_log_whole(p);
@@ -401,7 +404,7 @@ void pending_raise(struct pending *p, uint64_t sseq)
 uint64_t pending_deliver(struct pending *p, uint64_t sseq, int64_t now)
 {
     ASSERT(sseq > p->delivered.stream);
-    p->delivered.stream = sseq;
+    p->delivered.stream = p->told = sseq;
     uint64_t cseq = ++p->delivered.consumer;
     if (!p->rules.tracks) {
         p->floor = p->delivered;

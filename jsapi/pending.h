@@ -68,14 +68,16 @@ struct pending_timed { /* an element of the heap */
 struct pending {
     struct pending_rules rules;
     struct pending_pair delivered; /* newest; stream: everything up to it was considered */
-    struct pending_pair floor;     /* all up to it is settled; one given up holds it until the ring
+    uint64_t told; /* delivered.stream without what was only passed over since the last delivery: as
+                      consumer info says it, and where the floor stands when nothing is pending */
+    struct pending_pair floor;  /* all up to it is settled; one given up holds it until the ring
                                       is empty, as nats-server tells it */
-    struct pending_entry *ring;    /* owned; cap entries, a power of two, 0 at first */
-    uint32_t cap, head, len;       /* len counts holes */
-    uint32_t live;                 /* entries that are no holes */
-    uint32_t scan;                 /* offset from head: no FRESH entry before it */
-    uint32_t again;                /* live entries that were delivered more than once */
-    struct pending_timed *heap;    /* owned; binary, the earliest on top */
+    struct pending_entry *ring; /* owned; cap entries, a power of two, 0 at first */
+    uint32_t cap, head, len;    /* len counts holes */
+    uint32_t live;              /* entries that are no holes */
+    uint32_t scan;              /* offset from head: no FRESH entry before it */
+    uint32_t again;             /* live entries that were delivered more than once */
+    struct pending_timed *heap; /* owned; binary, the earliest on top */
     uint32_t heap_n, heap_cap;
     uint32_t timed;  /* live TIMED entries; heap_n may be larger */
     uint64_t *queue; /* owned; ring buffer */

@@ -3,7 +3,7 @@
  *     u8 version | u8 kind | zigzag(offset ms) | body | u32 crc32c of all before, little endian
  *
  *     snapshot  varint delivered.consumer, delivered.stream, floor.consumer, floor.stream,
- *                      live, given
+ *                      told (not in version 1: as delivered.stream), live, given
  *               live  x { varint sseq - before, zigzag(cseq - before), zigzag(at ms - before),
  *                         varint deliveries << 2 | place }
  *               given x { varint sseq - before }
@@ -22,7 +22,7 @@
 
 #define SEQ_MAX (1ULL << 62) /* more than any stream will see */
 
-enum { CODE_VERSION = 1, KIND_DELTA = 0, KIND_SNAPSHOT = 1 };
+enum { CODE_VERSION = 2, KIND_DELTA = 0, KIND_SNAPSHOT = 1 };
 
 /* --- numbers ---------------------------------------------------------------------------------- */
 
@@ -165,6 +165,7 @@ void pending_snapshot(struct pending *p, int64_t wall_minus_mono, struct buf *ou
                              p->delivered.stream,
                              p->floor.consumer,
                              p->floor.stream,
+                             p->told,
                              p->live,
                              p->given_n};
     for (size_t i = 0; i < sizeof head / sizeof head[0]; i++)
@@ -238,15 +239,16 @@ static bool read_entries(struct pending *p, struct reader *r, uint64_t live, int
     return !r->bad;
 }
 
-static int read_snapshot(struct pending *p, struct reader *r, int64_t shift)
+static int read_snapshot(struct pending *p, struct reader *r, int version, int64_t shift)
 {
     struct pending to = {.rules = p->rules, .replaying = true};
     to.delivered.consumer = take_varint(r);
     to.delivered.stream = take_varint(r);
     to.floor.consumer = take_varint(r);
     to.floor.stream = take_varint(r);
+    to.told = version > 1 ? take_varint(r) : to.delivered.stream;
     uint64_t live = take_varint(r), given = take_varint(r), seq = 0;
-    bool ok = !r->bad && to.delivered.stream <= SEQ_MAX &&
+    bool ok = !r->bad && to.delivered.stream <= SEQ_MAX && to.told <= to.delivered.stream &&
               to.floor.consumer <= to.delivered.consumer &&
               to.floor.stream <= to.delivered.stream && (!live || p->rules.tracks) &&
               read_entries(&to, r, live, shift);
@@ -337,7 +339,7 @@ int pending_decode(struct pending *p, int64_t wall_minus_mono, struct slice byte
                    (uint32_t)b[n + 3] << 24;
     if (crc32c(0, b, n) != crc)
         return E_CORRUPT;
-    if (b[0] != CODE_VERSION)
+    if (!b[0] || b[0] > CODE_VERSION)
         return E_VERSION;
     struct reader r = {b + 2, b + n, false};
     uint64_t offset = unzig(take_varint(&r), 0);
@@ -345,7 +347,7 @@ int pending_decode(struct pending *p, int64_t wall_minus_mono, struct slice byte
     int err = E_CORRUPT;
     if (!r.bad) {
         p->replaying = true;
-        err = b[1] == KIND_SNAPSHOT ? read_snapshot(p, &r, shift)
+        err = b[1] == KIND_SNAPSHOT ? read_snapshot(p, &r, b[0], shift)
               : b[1] == KIND_DELTA  ? read_delta(p, &r, shift)
                                     : E_VERSION;
         p->replaying = false;

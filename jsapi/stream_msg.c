@@ -98,6 +98,20 @@ static int look_only(void *arg, const struct record_out *m)
     return READ_STOP;
 }
 
+/* Why a message can't be deleted: file streams tell what lies outside from what is gone. */
+static void tell_missing(struct request *r, uint64_t seq)
+{
+    struct stream_state st;
+
+    store_state(r->stream->store, &st);
+    if (r->stream->cfg.storage == STORE_FILE && seq > st.last_seq)
+        api_fail(r, JSStreamMsgDeleteFailedF, "stream store EOF");
+    else if (r->stream->cfg.storage == STORE_FILE && (seq < st.first_seq || !seq))
+        api_fail(r, JSStreamMsgDeleteFailedF, "no message found");
+    else
+        api_fail(r, JSSequenceNotFoundErrF, "%llu", (unsigned long long)seq);
+}
+
 void stream_msg_delete(struct request *r)
 {
     struct delete_request q = {0};
@@ -112,17 +126,9 @@ void stream_msg_delete(struct request *r)
         api_fail(r, JSStreamMsgDeleteFailedF, "message delete not permitted");
         return;
     }
-    if (!q.seq) {
-        api_fail(r, JSStreamMsgDeleteFailedF, "no message found");
-        return;
-    }
-    int err = store_get(r->stream->store, q.seq, look_only, NULL);
-    if (err == E_NOTFOUND && q.seq > store_last_assigned(r->stream->store)) {
-        api_fail(r, JSStreamMsgDeleteFailedF, "stream store EOF");
-        return;
-    }
+    int err = q.seq ? store_get(r->stream->store, q.seq, look_only, NULL) : E_NOTFOUND;
     if (err == E_NOTFOUND || err == E_DELETED) {
-        api_fail(r, JSSequenceNotFoundErrF, "%llu", (unsigned long long)q.seq);
+        tell_missing(r, q.seq);
         return;
     }
     err = store_remove(r->stream->store, &q.seq, 1, !q.no_erase, on_removed, r);

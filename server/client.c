@@ -676,6 +676,7 @@ void client_user_info(const struct client *cl, struct json_out *out)
 {
     json_cstr(out, "user", cl->user ? auth_user_name(cl->user) : "");
     json_cstr(out, "account", cl->ep.account->name);
+    json_cstr(out, "account_name", cl->ep.account->name);
     if (cl->perms)
         perms_describe(cl->perms, out, "permissions");
 }

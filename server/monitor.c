@@ -224,7 +224,7 @@ struct health_args {
 };
 
 /* What jsapi says about one stream or consumer: is it listed? */
-static bool is_listed(struct server *srv, const struct health_args *h)
+static bool is_listed(struct server *srv, const struct health_args *h, bool *stream)
 {
     struct buf text = BUF_INIT;
     struct json_out j;
@@ -241,6 +241,7 @@ static bool is_listed(struct server *srv, const struct health_args *h)
         {
             if (!slice_is(json_get_str(s, "name"), h->stream))
                 continue;
+            *stream = true;
             found = h->consumer == NULL;
             json_array_foreach(json_key(s, "consumer_detail"), k, c) found |=
                 h->consumer && slice_is(json_get_str(c, "name"), h->consumer);
@@ -266,12 +267,13 @@ static bool asset_is_well(struct ask *a, const struct health_args *h, struct ill
             (void)snprintf(text, cap, "JetStream account \"%s\" not found", h->account);
         return false;
     }
-    if (!h->stream || is_listed(a->srv, h))
+    bool stream = false;
+    if (!h->stream || is_listed(a->srv, h, &stream))
         return true;
     ill->stream = h->stream;
-    ill->consumer = h->consumer;
-    ill->type = h->consumer ? "CONSUMER" : "STREAM";
-    if (h->consumer)
+    ill->consumer = stream ? h->consumer : NULL;
+    ill->type = stream ? "CONSUMER" : "STREAM";
+    if (stream)
         (void)snprintf(text, cap,
                        "JetStream consumer \"%s\" not found for stream \"%s\" on account \"%s\"",
                        h->consumer, h->stream, h->account);

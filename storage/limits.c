@@ -24,11 +24,13 @@ static const int64_t AHEAD = 60 * NS_PER_S; /* no message is of a time so far to
 
 /* --- the stream's limits --------------------------------------------------------------------- */
 
+/* Where the new is refused, nothing old goes: lower limits wait until it went by itself. */
 static bool over(const struct stream *s)
 {
     const struct stream_spec *spec = &s->spec;
-    return s->now.msgs && ((spec->max_msgs > 0 && s->now.msgs > (uint64_t)spec->max_msgs) ||
-                           (spec->max_bytes > 0 && s->now.bytes > (uint64_t)spec->max_bytes));
+    return s->now.msgs && !spec->discard_new &&
+           ((spec->max_msgs > 0 && s->now.msgs > (uint64_t)spec->max_msgs) ||
+            (spec->max_bytes > 0 && s->now.bytes > (uint64_t)spec->max_bytes));
 }
 
 static void drop_head(struct reader *r)

@@ -6,6 +6,7 @@ import pytest
 from conftest import need
 from frondtest.beside import Beside
 from frondtest.conversation import read
+from frondtest.differ import random_steps
 
 FILES = sorted((Path(__file__).parent.parent / "differential").glob("*.txt"))
 
@@ -17,3 +18,10 @@ def test_frond_answers_as_the_genuine_server_does(file, tmp_path):
     with Beside(tmp_path) as beside:
         wrong = beside.judge(read(file))
     assert not wrong, f"{len(wrong)} differ\n\n" + "\n\n".join(wrong)
+
+
+@pytest.mark.oracle
+def test_random_steps_lead_to_the_same_state(tmp_path):
+    need("frond")
+    wrong = random_steps(300, 7, tmp_path, enough=1)
+    assert not wrong, "\n\n".join(wrong)

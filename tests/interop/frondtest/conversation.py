@@ -48,10 +48,12 @@ PATIENCE = 15   # seconds for what must come
 QUIET = 0.35    # seconds for what must not
 
 MORE_MASKS = (
+    (re.compile(r'"api":\{"level":(\d+),"total":\d+,"errors":\d+'), r'"api":{"level":\1'),  # looks are counted, too
+    (re.compile(r'"num_deleted":1,"deleted":\[0\],'), ""),  # what the genuine server says of a fresh stream
     (re.compile(r'"feature_flags":\{[^}]*\},'), ""),
     (re.compile(r'"(seq)":\d+,"time":"'), r'"\1":0,"time":"'),
     (re.compile(r'"client":\{.*?"id":\d+'), '"client":{"id":0'),
-    (re.compile(r"(?s)(^|\n)Usage: PROGRAM.*"), r"\1(the usage)"),
+    (re.compile(r"(?s)(^|\n)Usage: .*"), r"\1(the usage)"),
     (re.compile(r"(Nats-Stream-Source: [^|\r]*) \w{8}(?=[|\r])"), r"\1 I"),
     (re.compile(r"(Bad Request - (json|invalid character))[^|]*"), r"\1"),
     (re.compile(r"(\$JS\.ACK\.(?:[^. ]+\.)+)\d{19}\."), r"\1T."),
@@ -194,8 +196,8 @@ class Ear(Raw):
 class Player:
     """Plays conversations with one server; what was heard is in .heard, one text an event."""
 
-    def __init__(self, server, user=None, directory=None):
-        self.server, self.user, self.directory = server, user, directory
+    def __init__(self, server, user=None, directory=None, patience=PATIENCE):
+        self.server, self.user, self.directory, self.patience = server, user, directory, patience
         self.heard = []     # (number of the step, text)
         self.at = 0
         self.clients = {}
@@ -235,7 +237,7 @@ class Player:
     # -- requests --
 
     def request(self, step):
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.patience
         while True:
             answers = self.ask(step)
             if self.server.kind != "frond" and any("error creating store" in a for a in answers):
@@ -268,7 +270,7 @@ class Player:
             wanted = 1 if wanted == "-" else json.loads(step.body)["batch"]
         while len(answers) < wanted:
             try:
-                text = self.asker.hear(QUIET if step.count == "-" else PATIENCE)
+                text = self.asker.hear(QUIET if step.count == "-" else self.patience)
             except TimeoutError:
                 answers.append("(silence)")
                 break
@@ -350,7 +352,7 @@ class Player:
         elif step.kind == ".":
             while c.early[-1:] not in (["PONG"], [None]):
                 early, c.early = c.early, []
-                c.early = early + [c.hear(PATIENCE)]
+                c.early = early + [c.hear(self.patience)]
             if c.early[-1] == "PONG":
                 c.early.pop()
         elif step.kind == "?":
@@ -365,7 +367,7 @@ class Player:
         heard = 0
         while count is None or heard < count:
             try:
-                text = c.hear(PATIENCE)
+                text = c.hear(self.patience)
             except TimeoutError:
                 self.note(f"{step.who}< (silence)")
                 return

@@ -11,7 +11,7 @@ from .conversation import read
 from .ports import ports_given_back
 
 LENGTH = 250  # steps of one history
-SPARE = 150   # accounts for making histories shorter
+SPARE = 80   # accounts for making histories shorter
 
 
 def table(files, words, verbose):
@@ -24,7 +24,7 @@ def table(files, words, verbose):
     return bool(wrong)
 
 
-def random_steps(steps, seed, place, enough=5):
+def random_steps(steps, seed, place, enough=5, tell=False):
     """Plays so many steps; a story for each history that differs, at most enough."""
     count = -(-steps // LENGTH)
     stories = []
@@ -34,6 +34,8 @@ def random_steps(steps, seed, place, enough=5):
         try:
             for n in range(count):
                 history, found = histories.improvise(seed * 1000 + n, min(LENGTH, steps - n * LENGTH), servers, next(users))
+                if found and tell:
+                    print(f"history {n} differs after {len(history)} steps", flush=True)
                 if found:
                     stories.append(story(f"seed {seed}, history {n}", history, found, servers, users))
                 if len(stories) == enough:
@@ -68,13 +70,14 @@ def main():
     parser.add_argument("-k", dest="words", default="")
     parser.add_argument("-v", dest="verbose", action="store_true")
     parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--enough", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     if asked.files:
         sys.exit(table(asked.files, asked.words, asked.verbose))
     began = time.monotonic()
     with ports_given_back(), tempfile.TemporaryDirectory() as place:
-        stories = random_steps(asked.steps, asked.seed, place)
+        stories = random_steps(asked.steps, asked.seed, place, asked.enough, tell=True)
     print("\n\n".join(stories))
     print(f"{asked.steps} random steps, seed {asked.seed}: {len(stories)} differences in {time.monotonic() - began:.0f} s")
     sys.exit(bool(stories))

@@ -22,6 +22,7 @@ class Author:
         self.rnd = random.Random(seed)
         self.streams = {}   # name: {"retention": …, "consumers": {name: {…}}}
         self.sent = 0
+        self.filters = {}   # of the consumers, by name
         self.acks = {}      # where something can be acknowledged, as the player heard it: "P.3"
 
     def step(self):
@@ -150,10 +151,12 @@ class Author:
             c["deliver_policy"] = r.choice(("all", "new", "last", "last_per_subject", "by_start_sequence"))
             if c["deliver_policy"] == "by_start_sequence":
                 c["opt_start_seq"] = r.randint(1, self.sent + 2)
+        filters = {}
         if r.random() < 0.4 or c.get("deliver_policy") == "last_per_subject":
-            c["filter_subject"] = self.subject(stream, wild=True)
+            filters["filter_subject"] = self.subject(stream, wild=True)
         elif r.random() < 0.2:
-            c["filter_subjects"] = sorted({self.subject(stream, wild=True) for _ in range(2)})
+            filters["filter_subjects"] = sorted({self.subject(stream, wild=True) for _ in range(2)})
+        c.update(self.filters.setdefault(name, filters))  # a change of filters is told differently (docs/differences.md)
         for key, low, high, chance in (("max_deliver", 1, 4, 0.2), ("max_ack_pending", 1, 6, 0.3)):
             if r.random() < chance:
                 c[key] = r.randint(low, high)
@@ -197,7 +200,7 @@ class Pair:
     """The two players of a history, in an account of their own."""
 
     def __init__(self, servers, user):
-        self.players = [Player(server, user) for server in servers]
+        self.players = [Player(server, user, patience=4) for server in servers]
 
     def __enter__(self):
         return self
@@ -215,7 +218,7 @@ class Pair:
             heard.append([player.mask(text) for _, text in player.heard])
         return heard
 
-    def settled(self, step, patience=3):
+    def settled(self, step, patience):
         """The same, until they agree or time is up."""
         end, wait = time.monotonic() + patience, 0.002
         while True:
@@ -225,13 +228,13 @@ class Pair:
             time.sleep(wait)
             wait = min(wait * 2, 0.2)
 
-    def differs(self, step, looks):
+    def differs(self, step, looks, patience=5):
         """Plays a step; (step, theirs, ours) of the first thing the two do not agree on: its answers, or a look."""
         heard = self.both(step)
         if heard[0] != heard[1]:
             return step, *heard
         for look in looks:
-            heard = self.settled(look)
+            heard = self.settled(look, patience)
             if heard[0] != heard[1]:
                 return look, *heard
         return None
@@ -246,7 +249,7 @@ def replay(steps, servers, user):
     """The first difference in a written history: (how many steps it took, what differs), or None."""
     with Pair(servers, user) as pair:
         for n, step in enumerate(steps, 1):
-            found = pair.differs(step, CLOSE_LOOKS)
+            found = pair.differs(step, CLOSE_LOOKS, patience=0.7)
             if found:
                 return n, found
     return None

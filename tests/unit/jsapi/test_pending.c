@@ -30,6 +30,7 @@ struct naive {
         uint32_t deliveries;
     } m[SEQS];
     struct pending_pair delivered, floor;
+    uint64_t told;
     struct pending_rules rules;
 };
 
@@ -70,7 +71,7 @@ static void n_settle(struct naive *n, uint64_t s)
     if (n->m[s].given)
         return;
     if (!n_count(n, &front))
-        n->floor = n->delivered;
+        n->floor = (struct pending_pair){n->delivered.consumer, n->told};
     else if (before == s && n->m[s].cseq == n->floor.consumer + 1)
         n->floor = (struct pending_pair){n->m[front].cseq - 1, front - 1};
 }
@@ -91,6 +92,7 @@ static void same(struct pending *p, const struct naive *n, bool exact_time, bool
     assert_int_equal(p->delivered.stream, n->delivered.stream);
     assert_int_equal(p->floor.consumer, n->floor.consumer);
     assert_int_equal(p->floor.stream, n->floor.stream);
+    assert_int_equal(p->told, n->told);
     for (uint64_t s = 0; s < SEQS; s++) {
         const struct pending_entry *e = pending_find(p, s);
         assert_int_equal(e != NULL, n->m[s].pending);
@@ -236,7 +238,7 @@ static void do_deliver(struct world *w)
         if (s >= SEQS)
             return;
         uint64_t c = pending_deliver(&w->p, s, w->now);
-        w->n.delivered.stream = s;
+        w->n.delivered.stream = w->n.told = s;
         assert_int_equal(c, ++w->n.delivered.consumer);
         w->n.m[s].pending = true;
         w->n.m[s].queued = false;
