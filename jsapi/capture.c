@@ -23,6 +23,7 @@ struct ticket {
     char *far;             /* a reply subject longer than REPLY_INLINE, owned; else NULL */
     uint32_t reply_n;      /* 0: no answer wanted */
     bool republish;        /* the stream republishes what was stored */
+    bool rolled;           /* all before it went: consumers move up as after a purge */
     store_append_fn *done; /* js_stream_store(): the replicator's */
     void *arg;
     char reply[REPLY_INLINE];
@@ -48,6 +49,7 @@ static struct ticket *ticket_new(struct js_stream *s, struct slice reply)
     t->far = NULL;
     t->reply_n = (uint32_t)reply.n;
     t->republish = s->republish != NULL;
+    t->rolled = false;
     t->done = NULL;
     if (reply.n > REPLY_INLINE)
         t->far = slice_dup(reply);
@@ -208,6 +210,8 @@ static void on_receipt(void *arg, const struct store_receipt *r)
         t->done(t->arg, r);
     if (!s->acc->closed) {
         if (r->err == 0) {
+            if (t->rolled && !r->duplicate && s->consumers)
+                consumers_purged(s->consumers, (struct slice){0}, false);
             if (t->republish && !r->duplicate)
                 republish(s, r);
             if (reply.n)
@@ -274,8 +278,10 @@ static void append(struct js_stream *s, struct record_in *rec, struct slice repl
     }
     if (s->cfg.no_ack)
         reply.n = 0;
-    if (reply.n || s->republish) {
+    bool rolled = rec->flags & REC_ROLLUP_ALL;
+    if (reply.n || s->republish || rolled) {
         t = ticket_new(s, reply);
+        t->rolled = rolled;
         if (rec->flags & REC_SKIP)
             t->republish = false;
     }

@@ -2,8 +2,8 @@
  *
  * Without a sequence right behind the ack floor. The other half of a sourcing dialogue: this, or a
  * CREATE, wakes a consumer that waits to be asked anew after a restart. A reset of a consumer or
- * stream that does not exist is not answered at all, and one without reply subject does nothing, as with
- * nats-server.
+ * stream that does not exist is not answered at all, and one without reply subject does nothing, as
+ * with nats-server.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"

@@ -72,12 +72,11 @@ struct msg_view msg_view_of(struct msg *m)
 
 #define MAGIC "NATS/1.0"
 
-static struct slice trim_blanks(struct slice s)
+/* A value begins behind the blanks; what stands at its end belongs to it, as with nats-server. */
+static struct slice skip_blanks(struct slice s)
 {
-    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
+    while (s.n && s.p[0] == ' ')
         s = slice_skip(s, 1);
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
-        s.n--;
     return s;
 }
 
@@ -103,7 +102,7 @@ bool hdr_get(struct slice hdr, struct slice name, struct slice *value)
         return false;
     while (next_line(hdr, &pos, &line))
         if (line.n > name.n && line.p[name.n] == ':' && memcmp(line.p, name.p, name.n) == 0) {
-            *value = trim_blanks(slice_skip(line, name.n + 1));
+            *value = skip_blanks(slice_skip(line, name.n + 1));
             return true;
         }
     return false;
@@ -119,7 +118,7 @@ bool hdr_next(struct slice hdr, size_t *pos, struct slice *name, struct slice *v
         if (colon == line.n)
             continue;
         *name = slice_head(line, colon);
-        *value = trim_blanks(slice_skip(line, colon + 1));
+        *value = skip_blanks(slice_skip(line, colon + 1));
         return true;
     }
     return false;

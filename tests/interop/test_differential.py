@@ -12,6 +12,7 @@ FILES = sorted((Path(__file__).parent.parent / "differential").glob("*.txt"))
 
 
 @pytest.mark.oracle
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_frond_answers_as_the_genuine_server_does(file, tmp_path):
     need("frond")
@@ -21,7 +22,8 @@ def test_frond_answers_as_the_genuine_server_does(file, tmp_path):
 
 
 @pytest.mark.oracle
+@pytest.mark.timeout(600)
 def test_random_steps_lead_to_the_same_state(tmp_path):
     need("frond")
-    wrong = random_steps(300, 7, tmp_path, enough=1)
+    wrong = random_steps(300, 8, tmp_path, enough=1)
     assert not wrong, "\n\n".join(wrong)
