@@ -281,9 +281,9 @@ static void window_begin(struct stream *s)
                  SLICE_FMT(s->spec.account), SLICE_FMT(s->spec.name), text);
         now = s->now.last_ts;
     }
-    int64_t oldest = now - s->spec.duplicate_window_ns;
-    s->dedupe.building =
-        s->spec.duplicate_window_ns > 0 && s->now.last_seq && s->now.last_ts >= oldest;
+    int64_t window = s->spec.duplicate_window_ns;
+    int64_t oldest = window > 0 ? now - window : now;
+    s->dedupe.building = window > 0 && s->now.last_seq && s->now.last_ts >= oldest;
     if (s->dedupe.building)
         s->window_pos = stream_seq_at(s, oldest);
 }
