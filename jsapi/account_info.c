@@ -168,6 +168,8 @@ const char *jsapi_health(struct jsapi *js)
     store_stats(js->host.store, &st);
     if (st.read_only)
         return "JetStream store is read-only";
+    if (st.full)
+        return "JetStream store is full: publishes are refused";
     LIST_EACH(it, &js->accounts)
     {
         const struct jsapi_account *a = LIST_ENTRY(it, struct jsapi_account, link);

@@ -366,12 +366,6 @@ void consumers_link_up(struct consumers *cs)
     }
 }
 
-void consumers_damaged(struct consumers *cs, uint64_t seq)
-{
-    log_warn("Stream '%.*s': message %llu is damaged and skipped", SLICE_FMT(cs->stream->name),
-             (unsigned long long)seq);
-}
-
 void consumers_clock_moved(struct consumers *cs)
 {
     for (size_t i = 0; i < cs->n; i++)

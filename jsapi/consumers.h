@@ -84,8 +84,6 @@ void consumers_drained(struct consumers *cs);
 /* A link of the account came up: consumers of the other side that wait to be asked anew are nudged
  * at once. */
 void consumers_link_up(struct consumers *cs);
-/* A record failed its checksum and is skipped. */
-void consumers_damaged(struct consumers *cs, uint64_t seq);
 void consumers_clock_moved(struct consumers *cs);
 
 #endif

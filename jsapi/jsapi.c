@@ -156,11 +156,16 @@ void jsapi_pressure(struct jsapi *js, bool on)
 
 void jsapi_damaged(struct jsapi *js, struct stream *s, uint64_t seq)
 {
-    struct js_stream *stream = store_stream_owner(s);
+    const struct js_stream *stream = store_stream_owner(s);
+    struct js_advisory ad;
 
     (void)js;
-    if (stream && stream->consumers)
-        consumers_damaged(stream->consumers, seq);
+    if (!stream || !js_advise(&ad, stream->acc, "stream_damaged",
+                              "$JS.EVENT.ADVISORY.STREAM.DAMAGED.%.*s", SLICE_FMT(stream->name)))
+        return;
+    json_str(&ad.j, "stream", stream->name);
+    json_u64(&ad.j, "seq", seq);
+    js_advise_end(&ad);
 }
 
 /* Pauses end at a time of day. */

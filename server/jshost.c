@@ -20,7 +20,7 @@
 #include "server/router.h"
 #include "server/server.h"
 
-#define EXIT_STORE_FAILED 74 /* the device failed: no ack would be true any more */
+enum { MISHAPS_MOST = 2 }; /* within a minute; then the server does without the store */
 
 struct jshost {
     struct server *srv;
@@ -189,11 +189,36 @@ static void store_failed(void *arg, int err)
 {
     struct jshost *h = arg;
 
-    log_error("JetStream store failed: %s; no message can be acknowledged any more", err_text(err));
-    server_stop(h->srv, EXIT_STORE_FAILED);
+    log_fatal("JetStream store failed (%s): no message can be acknowledged any more; exit %d",
+              err_text(err), STORE_EXIT);
+    if (store_note_mishap(h->srv->opt->js.store_dir))
+        log_warn("that could not be noted in %s", h->srv->opt->js.store_dir);
+    server_stop(h->srv, STORE_EXIT);
 }
 
 /* --- open and close ------------------------------------------------------------------------- */
+
+/* Is it the disk, or what is on it? Then a restart may help; anything else is for the operator. */
+static bool is_mishap(int err)
+{
+    return err == E_CORRUPT || err == E_IO || err == E_SPACE || err == E_READONLY;
+}
+
+/* A store that has failed: the process ends with a status of its own, once. When that does not
+ * help, or can't be noted, it goes on without JetStream. */
+static int refuse(struct jshost *h, int err)
+{
+    const char *dir = h->srv->opt->js.store_dir;
+
+    if (err && store_note_mishap(dir) == 0 && store_mishaps(dir) < MISHAPS_MOST) {
+        h->srv->exit_code = STORE_EXIT;
+        return err;
+    }
+    log_error("JetStream is refused because its store failed; everything else goes on. A start "
+              "more than a minute after the last failure tries again (%s/jetstream)",
+              dir);
+    return 0;
+}
 
 static int open_store(struct jshost *h)
 {
@@ -207,12 +232,14 @@ static int open_store(struct jshost *h)
                               .damaged = store_damaged,
                               .failed = store_failed};
     char *why = NULL;
-    int err = store_open(&cfg, &host, &h->srv->store, &why);
 
+    if (store_mishaps(o->store_dir) >= MISHAPS_MOST)
+        return refuse(h, 0);
+    int err = store_open(&cfg, &host, &h->srv->store, &why);
     if (err)
         log_fatal("Can't start JetStream: %s", why ? why : err_text(err));
     free(why);
-    return err;
+    return is_mishap(err) ? refuse(h, err) : err;
 }
 
 static int open_api(struct jshost *h)
@@ -344,6 +371,8 @@ int jshost_open(struct server *srv, struct jshost **out)
     err = open_store(h);
     if (err)
         return err;
+    if (!srv->store) /* refused */
+        return 0;
     err = open_api(h);
     if (!err)
         err = open_accounts(h);

@@ -40,7 +40,7 @@ int main(int argc, char **argv)
     options_redact(argc, argv);
     if (server_open(&srv, st.options, st.flags, base_name(argv[0])) == 0)
         server_run(&srv);
-    else
+    else if (!srv.exit_code)
         srv.exit_code = 1;
     code = srv.exit_code;
     server_close(&srv);

@@ -309,7 +309,7 @@ static void ask_healthz(struct ask *a)
     else if (h.js_server_only || !srv->opt->js.enabled)
         goto well;
     else if (!srv->js)
-        ill = (struct illness){503, "JETSTREAM", .text = "JetStream has not established contact"};
+        ill = (struct illness){503, "JETSTREAM", .text = "JetStream is refused: its store failed"};
     else if (h.js_enabled_only || js_enabled)
         goto well;
     else if (!asset_is_well(a, &h, &ill, text, sizeof text))

@@ -64,7 +64,7 @@ static bool purge_portion(struct chore *c, uint32_t most)
     for (; seq && seq <= c->upto && most; most--) {
         struct record rec;
         c->pos = seq + 1;
-        if (stream_live_now(s, seq) && reader_get(&r, seq, false, &rec) == 0 &&
+        if (stream_live_now(s, seq) && reader_get(&r, seq, true, &rec) == 0 &&
             purge_matches(c, &rec)) {
             if (c->counting) {
                 c->matching++;
@@ -149,7 +149,7 @@ static bool limits_step(struct chore *c)
         if (!seq || seq > c->upto)
             break;
         c->pos = seq + 1;
-        if (!stream_live_now(s, seq) || reader_get(&r, seq, false, &rec))
+        if (!stream_live_now(s, seq) || reader_get(&r, seq, true, &rec))
             continue;
         struct subject *e = index_get(s, rec.subject, false);
         while (e && e->count > most && !limits_subject(s, e, most))
@@ -390,7 +390,7 @@ static bool sweep_portion(struct reclaim *r)
     bool on = walk_seek(&w, view, DB_SUBJECTS, r->from.len ? buf_slice(&r->from) : key_slice(&k));
     for (; on && key_of_stream(w.key, s->sid) && looks; looks--, on = walk_next(&w)) {
         struct subject_row row;
-        if (subject_row_read(w.value, &row) || row.upto >= s->now.purge_floor)
+        if (subject_row_read(w.value, w.key, &row) || row.upto >= s->now.purge_floor)
             continue;
         struct slice subject = row.subject.n ? row.subject : key_subject_part(w.key);
         if (index_in_memory(s, subject))

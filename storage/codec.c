@@ -325,7 +325,7 @@ int state_row_read(struct slice v, uint32_t sid, struct state_row *r)
     return t.ok ? 0 : E_CORRUPT;
 }
 
-void subject_row_add(struct buf *out, const struct subject_row *r)
+void subject_row_add(struct buf *out, struct slice key, const struct subject_row *r)
 {
     size_t at = row_begin(out);
     add_u8(out, r->flags);
@@ -336,13 +336,13 @@ void subject_row_add(struct buf *out, const struct subject_row *r)
     add_u64(out, r->floor);
     add_u64(out, r->batch);
     buf_add_slice(out, r->subject);
-    row_end(out, at, 0);
+    row_end(out, at, crc32c(0, key.p, key.n));
 }
 
-int subject_row_read(struct slice v, struct subject_row *r)
+int subject_row_read(struct slice v, struct slice key, struct subject_row *r)
 {
     struct take t;
-    int err = row_open(v, 0, &t);
+    int err = row_open(v, crc32c(0, key.p, key.n), &t);
     if (err)
         return err;
     r->flags = take_u8(&t);

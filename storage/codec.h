@@ -20,7 +20,8 @@
  * `used` is the end of the records. The checksum covers sid, first_seq, header and directory.
  *
  * Journal value: u32 crc32c | u8 version | u8 0 | u16 0 | ops
- * Each op: u8 type | u8 0 | u16 0 | u32 length | body
+ * Each op: u8 type | u8 0 | u16 check | u32 length | body; check: of the batch's number, the head
+ * and the body, of an append without its records, which have their own
  *     'A' append   sid, u64 first_seq, u32 count, records
  *     'D' delete   sid, {u64 seq, u16 len, subject}…
  *     'H' hole     sid, u64 first, u64 last             numbers that were skipped
@@ -157,8 +158,9 @@ struct subject_row {
     struct slice subject; /* the whole one, only for long subjects; borrowed */
 };
 enum { SUBJ_FIRST_STALE = 1, SUBJ_LAST_STALE = 2 };
-void subject_row_add(struct buf *out, const struct subject_row *r);
-int subject_row_read(struct slice v, struct subject_row *r) MUST_CHECK;
+/* The checksum covers the key: a row under another key is damaged. */
+void subject_row_add(struct buf *out, struct slice key, const struct subject_row *r);
+int subject_row_read(struct slice v, struct slice key, struct subject_row *r) MUST_CHECK;
 
 /* --- small steps with a sticky end ------------------------------------------------------------ */
 

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/holes.h"
 
+#include "base/crc32c.h"
 #include "base/mem.h"
 #include "storage/codec.h"
 
@@ -364,7 +365,15 @@ uint64_t holes_next_dead(const struct holes *h, uint64_t seq)
 
 /* --- rows ------------------------------------------------------------------------------------ */
 
-void holes_row_add(struct buf *out, const struct hole_page *p)
+uint32_t holes_row_place(uint32_t sid, uint64_t page)
+{
+    char place[12];
+    le32(place, sid);
+    le64(place + 4, page);
+    return crc32c(0, place, sizeof place);
+}
+
+void holes_row_add(struct buf *out, uint32_t sid, const struct hole_page *p)
 {
     size_t at = row_begin(out);
     add_u8(out, p->bits ? 0 : 1);
@@ -372,13 +381,13 @@ void holes_row_add(struct buf *out, const struct hole_page *p)
         buf_add(out, p->bits, HOLE_WORDS * sizeof *p->bits);
     else
         add_u64(out, p->pages);
-    row_end(out, at, 0);
+    row_end(out, at, holes_row_place(sid, p->page));
 }
 
-static int load(struct holes *h, uint64_t page, struct slice value)
+static int load(struct holes *h, uint32_t sid, uint64_t page, struct slice value)
 {
     struct take t;
-    int err = row_open(value, 0, &t);
+    int err = row_open(value, holes_row_place(sid, page), &t);
     if (err)
         return err;
     if (take_u8(&t) == 1) {
@@ -397,10 +406,10 @@ static int load(struct holes *h, uint64_t page, struct slice value)
     return 0;
 }
 
-int holes_row_load(struct holes *h, uint64_t page, struct slice value)
+int holes_row_load(struct holes *h, uint32_t sid, uint64_t page, struct slice value)
 {
     h->quiet = true;
-    int err = load(h, page, value);
+    int err = load(h, sid, page, value);
     h->quiet = false;
     return err;
 }

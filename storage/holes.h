@@ -56,8 +56,10 @@ uint64_t holes_prev_live(const struct holes *h, uint64_t seq);
 uint64_t holes_next_dead(const struct holes *h, uint64_t seq);
 
 /* Rows. */
-void holes_row_add(struct buf *out, const struct hole_page *p);
-/* Merges a row's bits. E_CORRUPT. */
-int holes_row_load(struct holes *h, uint64_t page, struct slice value) MUST_CHECK;
+void holes_row_add(struct buf *out, uint32_t sid, const struct hole_page *p);
+/* What the checksum of a row begins with: where it belongs. */
+uint32_t holes_row_place(uint32_t sid, uint64_t page);
+/* Merges a row's bits. E_CORRUPT, also for a row under another key. */
+int holes_row_load(struct holes *h, uint32_t sid, uint64_t page, struct slice value) MUST_CHECK;
 
 #endif

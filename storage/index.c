@@ -203,21 +203,61 @@ void index_cleaned(struct subject *e)
 
 /* --- finding --------------------------------------------------------------------------------- */
 
-static bool look_up(struct stream *s, struct slice subject, struct subject_row *row)
+/* A row that is damaged, or may be missing because its neighbour is: the records decide. */
+static bool recount(struct stream *s, struct slice subject, struct subject_row *row)
+{
+    struct reader r;
+    *row = (struct subject_row){
+        .upto = s->now.last_seq, .floor = s->now.first_seq, .batch = s->st->gather->n};
+    log_warn("Stream '%.*s': the index row of '%.*s' is damaged; its messages are counted",
+             SLICE_FMT(s->spec.name), SLICE_FMT(subject));
+    reader_init(&r, s);
+    for (uint64_t seq = s->now.first_seq; (seq = reader_next(&r, seq)); seq++) {
+        struct record rec;
+        if (!stream_live_now(s, seq) || reader_get(&r, seq, true, &rec) ||
+            !slice_eq(rec.subject, subject))
+            continue;
+        if (!row->count++)
+            row->first = seq;
+        row->last = seq;
+    }
+    reader_end(&r);
+    return row->count > 0;
+}
+
+/* Where a key is looked for in vain, the rows beside its place are sound, or one of them may be the
+ * one: its key was damaged. */
+static bool neighbours_sound(struct stream *s, struct txn *view, const struct key *k)
+{
+    struct walk w;
+    struct subject_row row;
+    bool sound = true;
+    if (!s->now.msgs)
+        return true;
+    if (walk_seek_back(&w, view, DB_SUBJECTS, key_slice(k)))
+        sound = subject_row_read(w.value, w.key, &row) == 0;
+    walk_end(&w);
+    if (walk_seek(&w, view, DB_SUBJECTS, key_slice(k)))
+        sound = sound && subject_row_read(w.value, w.key, &row) == 0;
+    walk_end(&w);
+    return sound;
+}
+
+/* create: for a publish, which a row missing for another's damage does not hold up. */
+static bool look_up(struct stream *s, struct slice subject, struct subject_row *row, bool create)
 {
     struct key k;
     struct slice v;
-    bool found = false;
     struct txn *view = view_open(s->st->db);
     if (!view)
         return false;
     key_subject(&k, s->sid, subject);
-    if (txn_get(view, DB_SUBJECTS, key_slice(&k), &v)) {
-        found = subject_row_read(v, row) == 0;
-        if (!found)
-            log_warn("stream %.*s: the index row of %.*s is damaged", SLICE_FMT(s->spec.name),
-                     SLICE_FMT(subject));
-    }
+    bool there = txn_get(view, DB_SUBJECTS, key_slice(&k), &v), damaged, found = false;
+    if (there)
+        damaged = subject_row_read(v, key_slice(&k), row) != 0;
+    else
+        damaged = !create && !neighbours_sound(s, view, &k);
+    found = damaged ? recount(s, subject, row) : there;
     view_close(s->st->db);
     return found;
 }
@@ -236,7 +276,8 @@ static struct subject *entry_new(struct stream *s, uint64_t hash, struct slice s
 static struct subject *load(struct stream *s, uint64_t hash, struct slice subject, bool create)
 {
     struct subject_row row = {0};
-    bool found = !s->memory && seen_maybe(&s->index.seen, hash) && look_up(s, subject, &row);
+    bool found =
+        !s->memory && seen_maybe(&s->index.seen, hash) && look_up(s, subject, &row, create);
     if (!found && !create)
         return NULL;
     struct subject *e = entry_new(s, hash, subject);
@@ -349,7 +390,7 @@ uint64_t index_first(struct stream *s, struct subject *e, uint32_t most)
     reader_init(&r, s);
     for (seq = reader_next(&r, seq); seq && !found && most--;) {
         struct record rec;
-        if (reader_get(&r, seq, false, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
+        if (reader_get(&r, seq, true, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
             stream_live_now(s, seq))
             found = seq;
         else
@@ -374,7 +415,7 @@ bool index_last(struct stream *s, struct subject *e, uint32_t most, uint64_t *se
     bool found = false;
     while (at >= s->now.first_seq && at && !found && most--) {
         struct record rec;
-        found = reader_get(&r, at, false, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
+        found = reader_get(&r, at, true, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
                 stream_live_now(s, at);
         if (!found)
             at = reader_prev(&r, at - 1);
@@ -463,7 +504,7 @@ static bool catch_range(struct stream *s, uint64_t end, uint32_t *steps,
     while (seq && seq <= end && *steps) {
         struct record rec;
         bool trim = apply == catch_trim;
-        if (reader_get(&r, seq, false, &rec) == 0 && !(trim && holes_test(&s->holes, seq)))
+        if (reader_get(&r, seq, true, &rec) == 0 && !(trim && holes_test(&s->holes, seq)))
             apply(s, seq, &rec);
         --*steps;
         x->catch_pos = seq + 1;
@@ -484,7 +525,7 @@ static void catch_delete(struct stream *s, uint64_t batch, uint64_t seq, struct 
         struct reader r;
         struct record rec;
         reader_init(&r, s);
-        counted = reader_get(&r, seq, false, &rec) == 0;
+        counted = reader_get(&r, seq, true, &rec) == 0;
         reader_end(&r);
     }
     if (batch <= e->batch || !counted)

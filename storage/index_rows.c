@@ -61,7 +61,7 @@ static void write_row(struct stream *s, struct subject *e, struct batch *b)
         row.subject = subject_text(e);
     size_t at;
     seen_add(&s->index.seen, hash_slice(subject_text(e)));
-    subject_row_add(change_put_begin(b, DB_SUBJECTS, &k, &at), &row);
+    subject_row_add(change_put_begin(b, DB_SUBJECTS, &k, &at), key_slice(&k), &row);
     change_put_end(b, at);
     e->in_file = true;
     index_cleaned(e);

@@ -1,15 +1,19 @@
 /* storage/journal.c -- see journal.h; the layout is drawn in codec.h
  *
  * A value's checksum covers its key's number too, so a value under the wrong key is damaged. Damage
- * in the journal is never passed over: what it held was acknowledged.
+ * in the journal is never passed over: what it held was acknowledged. Each op has a short checksum
+ * of its own (of an append: of its numbers, for records have theirs), so that in a damaged value
+ * everything but the damaged record can still be told apart from damage.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/journal.h"
 
 #include "base/crc32c.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "storage/salvage.h"
 
-enum { HEAD = 8, VERSION = 1, APPEND_HEAD = 8 + 16 };
+enum { HEAD = 8, VERSION = 1, OP_HEAD = 8, APPEND_HEAD = OP_HEAD + 16 };
 
 static uint32_t value_crc(uint64_t batch, unsigned part, struct slice value)
 {
@@ -47,6 +51,25 @@ static void room(struct journal_out *j, size_t n)
     }
 }
 
+/* Of the op at `op`: its head, and its body but for an append's records. */
+static unsigned op_check(uint64_t batch, const char *op)
+{
+    uint32_t n = rd32(op + 4);
+    char place[8];
+    if (op[0] == 'A' && n > APPEND_HEAD - OP_HEAD)
+        n = APPEND_HEAD - OP_HEAD;
+    le64(place, batch);
+    uint32_t c = crc32c(crc32c(0, place, sizeof place), op, 2);
+    return crc32c(c, op + 4, 4 + n) & 0xffff;
+}
+
+/* The op that begins `at` bytes into the value is complete. */
+static void op_seal(struct journal_out *j, size_t at)
+{
+    char *op = j->value.data + j->value.start + at;
+    le16(op + 2, op_check(j->batch, op));
+}
+
 static void op_head(struct buf *b, char type, uint32_t length)
 {
     add_u8(b, (unsigned char)type);
@@ -78,10 +101,12 @@ static void write_part(struct journal_out *j, const struct part *p)
         uint32_t count, len = rd32(mem + from);
         room(j, APPEND_HEAD + len);
         len = run_of(mem, from, p->to, BLOCK_SIZE - j->value.len - APPEND_HEAD, &count);
+        size_t at = j->value.len;
         op_head(&j->value, 'A', 16 + len);
         add_u32(&j->value, p->sid);
         add_u64(&j->value, seq);
         add_u32(&j->value, count);
+        op_seal(j, at);
         buf_add(&j->value, mem + from, len);
         from += len;
         seq += count;
@@ -102,7 +127,9 @@ void journal_write(struct journal_out *j, struct txn *t, const struct batch *b)
     while (ops.n) {
         size_t n = 8 + rd32(ops.p + 4);
         room(j, n);
+        size_t at = j->value.len;
         buf_add(&j->value, ops.p, n);
+        op_seal(j, at);
         ops = slice_skip(ops, n);
     }
     flush(j);
@@ -124,25 +151,52 @@ void journal_trim(struct txn *t, uint64_t below, unsigned most)
     walk_end(&w);
 }
 
-static int replay_value(struct slice v, uint64_t batch, unsigned part, journal_op_fn *op, void *arg)
+/* In a damaged value each op has to prove itself. */
+static bool op_sound(struct slice ops, uint64_t batch)
 {
-    if (v.n < HEAD || rd32(v.p) != value_crc(batch, part, v))
-        return E_CORRUPT;
-    if (v.p[4] != VERSION)
-        return E_VERSION;
+    return ops.n > OP_HEAD && rd32(ops.p + 4) <= ops.n - OP_HEAD &&
+           rd16(ops.p + 2) == op_check(batch, ops.p);
+}
+
+static int replay_ops(struct slice v, uint64_t batch, bool damaged, journal_op_fn *op, void *arg)
+{
     struct take t = take_of(slice_skip(v, HEAD));
     while (t.rest.n) {
+        if (damaged && !op_sound(t.rest, batch))
+            return E_CORRUPT;
         char type = (char)take_u8(&t);
         (void)take_bytes(&t, 3);
         struct take body = take_of(take_str(&t));
         uint32_t sid = take_u32(&body);
         if (!t.ok || !body.ok)
             return E_CORRUPT;
-        int err = op(arg, batch, type, sid, &body);
+        int err = op(arg, batch, type, sid, &body, damaged);
         if (err)
             return err;
     }
     return 0;
+}
+
+static int replay_damaged(struct slice v, uint64_t batch, uint32_t syndrome, journal_op_fn *op,
+                          void *arg)
+{
+    log_warn("the journal is damaged at number %llu: its records are looked at one by one",
+             (unsigned long long)batch);
+    char *copy = slice_dup(v);
+    (void)!salvage_bit(copy + 4, v.n - 4, syndrome); /* either way all of it is looked at */
+    int err = replay_ops(slice_of(copy, v.n), batch, true, op, arg);
+    free(copy);
+    return err;
+}
+
+static int replay_value(struct slice v, uint64_t batch, unsigned part, journal_op_fn *op, void *arg)
+{
+    if (v.n < HEAD)
+        return E_CORRUPT;
+    uint32_t syndrome = rd32(v.p) ^ value_crc(batch, part, v);
+    if (syndrome)
+        return replay_damaged(v, batch, syndrome, op, arg);
+    return v.p[4] == VERSION ? replay_ops(v, batch, false, op, arg) : E_VERSION;
 }
 
 int journal_replay(struct txn *t, journal_op_fn *op, void *arg, uint64_t *next, uint64_t *bytes)

@@ -28,8 +28,11 @@ void journal_write(struct journal_out *j, struct txn *t, const struct batch *b);
 /* Deletes the values of batches below, at most `most` of them. */
 void journal_trim(struct txn *t, uint64_t below, unsigned most);
 
-/* One op: its type, its body after sid. Returns 0 or an error that ends the replay. */
-typedef int journal_op_fn(void *arg, uint64_t batch, char type, uint32_t sid, struct take *body);
+/* One op: its type, its body after sid. damaged: some byte of the value is wrong; this op is as it
+ * was written, but the records behind an append's numbers have to be looked at one by one. Returns
+ * 0 or an error that ends the replay. */
+typedef int journal_op_fn(void *arg, uint64_t batch, char type, uint32_t sid, struct take *body,
+                          bool damaged);
 /* Calls op() for each op, oldest first. *next becomes the number after the newest batch (unchanged
  * when there is none), *bytes the size of all values. E_CORRUPT, E_VERSION. */
 int journal_replay(struct txn *t, journal_op_fn *op, void *arg, uint64_t *next,

@@ -38,7 +38,7 @@ static void drop_head(struct reader *r)
     struct stream *s = r->s;
     struct record rec;
     uint64_t seq = s->now.first_seq;
-    if (reader_get(r, seq, false, &rec) == 0)
+    if (reader_get(r, seq, true, &rec) == 0)
         stream_drop(s, seq, &rec);
     else
         stream_drop_lost(s, seq);
@@ -53,8 +53,7 @@ static void settle_first_ts(struct stream *s)
     struct reader r;
     struct record rec;
     reader_init(&r, s);
-    s->now.first_ts =
-        s->now.msgs && reader_get(&r, s->now.first_seq, false, &rec) == 0 ? rec.ts : 0;
+    s->now.first_ts = s->now.msgs && reader_get(&r, s->now.first_seq, true, &rec) == 0 ? rec.ts : 0;
     reader_end(&r);
 }
 
@@ -80,7 +79,7 @@ static void drop_one(struct stream *s, uint64_t seq)
     struct reader r;
     struct record rec;
     reader_init(&r, s);
-    if (reader_get(&r, seq, false, &rec) == 0)
+    if (reader_get(&r, seq, true, &rec) == 0)
         stream_drop(s, seq, &rec);
     else
         stream_drop_lost(s, seq);
@@ -115,7 +114,7 @@ uint64_t limits_first_size(struct stream *s, struct subject *e)
     if (!first)
         return 0;
     reader_init(&r, s);
-    if (reader_get(&r, first, false, &rec) == 0)
+    if (reader_get(&r, first, true, &rec) == 0)
         size = stream_account(s, &rec);
     reader_end(&r);
     return size;
@@ -132,7 +131,7 @@ static bool match_back(struct stream *s, struct slice pattern, uint64_t low, uin
     uint64_t seq = reader_prev(&r, *at);
     for (; seq && seq >= low && *most; --*most) {
         struct record rec;
-        found = reader_get(&r, seq, false, &rec) == 0 && subject_match(rec.subject, pattern) &&
+        found = reader_get(&r, seq, true, &rec) == 0 && subject_match(rec.subject, pattern) &&
                 stream_live_now(s, seq);
         if (found)
             break;
@@ -224,7 +223,7 @@ static bool first_with_a_time(struct reader *r, int64_t now, uint64_t *seq, int6
     *seq = reader_next(r, r->s->now.first_seq);
     for (unsigned n = 0; *seq && n < SEARCH; n++, *seq = reader_next(r, *seq + 1)) {
         struct record rec;
-        if (stream_live_now(r->s, *seq) && reader_get(r, *seq, false, &rec) == 0 &&
+        if (stream_live_now(r->s, *seq) && reader_get(r, *seq, true, &rec) == 0 &&
             rec.ts <= now + AHEAD) {
             *ts = rec.ts;
             return true;
@@ -240,7 +239,7 @@ static bool first_is_over(struct reader *r, uint64_t *upto, int64_t *due)
     struct record rec;
     int64_t now = clock_wall(), age = s->spec.max_age_ns;
     *upto = s->now.first_seq;
-    if (reader_get(r, *upto, false, &rec))
+    if (reader_get(r, *upto, true, &rec))
         return true; /* it can't be read */
     int64_t ts = rec.ts;
     if (ts > now + AHEAD && !first_with_a_time(r, now, upto, &ts))

@@ -147,8 +147,9 @@ static bool among_fresh(const struct listing *x, struct slice subject)
 static bool take_row(struct listing *x, struct slice key, struct slice value, unsigned *most)
 {
     struct stream *s = x->s;
-    struct subject_row row;
-    if (subject_row_read(value, &row) || row.upto < s->now.purge_floor)
+    struct subject_row row = {0};
+    bool sound = subject_row_read(value, key, &row) == 0;
+    if (sound && row.upto < s->now.purge_floor)
         return true;
     struct slice subject = row.subject.n ? row.subject : key_subject_part(key);
     if (!matches(x, subject))
@@ -159,7 +160,7 @@ static bool take_row(struct listing *x, struct slice key, struct slice value, un
     if (among_fresh(x, subject))
         return true;
     bool stale = (row.flags & SUBJ_LAST_STALE) != 0;
-    if (index_in_memory(s, subject)) { /* which knows better */
+    if (!sound || index_in_memory(s, subject)) { /* which knows better */
         struct subject *e = index_get(s, subject, false);
         row.count = e ? e->count : 0;
         stale = true;

@@ -21,6 +21,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "storage/mishap.h"
 
 _Static_assert(MDB_VERSION_FULL >= MDB_VERINT(0, 9, 24), "LMDB 0.9.24 or later");
 
@@ -32,8 +33,11 @@ static const char *const table_names[DB_TABLES] = {
 struct db {
     MDB_env *env;
     MDB_dbi dbi[DB_TABLES];
-    struct txn view;               /* the loop's; handle is kept, reset while depth is 0 */
-    unsigned depth;                /* how many look through it now */
+    struct txn view;              /* the loop's; handle is kept, reset while depth is 0 */
+    unsigned depth;               /* how many look through it now */
+    uint64_t map_bytes, map_min;  /* as configured */
+    void (*trouble)(void *, int); /* the view met damage */
+    void *trouble_arg;
     MDB_cursor *parked[DB_TABLES]; /* the view's idle cursors */
 };
 
@@ -61,6 +65,8 @@ static int err_of(int rc)
     case MDB_PANIC:
     case EIO:
         return E_IO;
+    case EROFS:
+        return E_READONLY;
     default:
         return rc < 0 ? E_CORRUPT : E_SYS;
     }
@@ -71,7 +77,7 @@ static int err_of(int rc)
 static void on_assert(MDB_env *env, const char *msg)
 {
     (void)env;
-    log_fatal("the store's file is damaged, or LMDB has a bug: %s", msg);
+    mishap_end(msg);
 }
 
 static int complain(char **why, int err, const char *dir, const char *what)
@@ -174,6 +180,8 @@ static int open_tables(struct db *db, bool create)
 
 static int open_env(struct db *db, const struct db_config *cfg)
 {
+    db->map_bytes = cfg->map_bytes;
+    db->map_min = cfg->map_min;
     unsigned flags = MDB_NOTLS;
 #ifdef FROND_NOSYNC
     flags |= MDB_NOSYNC; /* only to prove that the tests notice */
@@ -205,6 +213,8 @@ int db_open(const struct db_config *cfg, struct db **out, char **why)
         return err;
     struct db *db = xcalloc(1, sizeof *db);
     db->view.db = db;
+    db->trouble = cfg->trouble;
+    db->trouble_arg = cfg->trouble_arg;
     err = open_env(db, cfg);
     if (err) {
         (void)complain(why, err, cfg->dir, err_text(err));
@@ -239,6 +249,31 @@ static void drop_view(struct db *db)
     db->view.handle = NULL;
 }
 
+static bool is_dead(struct db *db)
+{
+    MDB_txn *t;
+    int rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &t);
+    if (rc == 0)
+        mdb_txn_abort(t);
+    return rc == MDB_PANIC;
+}
+
+int db_mend(struct db *db, const char *dir)
+{
+    ASSERT(db->depth == 0);
+    if (!is_dead(db))
+        return 0;
+    struct db_config cfg = {.dir = dir, .map_bytes = db->map_bytes, .map_min = db->map_min};
+    log_warn("%s/data.mdb: its first pages could not be written; it is opened again", dir);
+    drop_view(db);
+    mdb_env_close(db->env);
+    db->env = NULL;
+    int err = open_env(db, &cfg);
+    if (!err)
+        err = open_tables(db, false);
+    return err ? err : db_sync(db);
+}
+
 void db_close(struct db *db)
 {
     if (!db)
@@ -247,6 +282,11 @@ void db_close(struct db *db)
     drop_view(db);
     mdb_env_close(db->env);
     free(db);
+}
+
+const void *db_code(void)
+{
+    return (const void *)(uintptr_t)mdb_env_open;
 }
 
 int db_sync(struct db *db)
@@ -361,6 +401,8 @@ bool txn_get(struct txn *t, enum db_table table, struct slice key, struct slice 
 
 static int view_begin(struct db *db)
 {
+    if (!db->env) /* db_mend() failed */
+        return MDB_PANIC;
     if (db->view.handle)
         return mdb_txn_renew(db->view.handle);
     MDB_txn *handle = NULL;
@@ -381,6 +423,8 @@ struct txn *view_open(struct db *db)
         if (rc) {
             log_error("the store can't be read: %s", mdb_strerror(rc));
             drop_view(db);
+            if (db->trouble)
+                db->trouble(db->trouble_arg, err_of(rc));
             return NULL;
         }
     }
@@ -391,6 +435,8 @@ struct txn *view_open(struct db *db)
 void view_close(struct db *db)
 {
     ASSERT(db->depth > 0);
+    if (db->view.err && db->trouble)
+        db->trouble(db->trouble_arg, db->view.err);
     if (--db->depth == 0)
         mdb_txn_reset(db->view.handle);
 }

@@ -31,9 +31,19 @@ struct db_config {
     const char *dir;
     uint64_t map_bytes, map_min;
     bool create;
+    /* The loop met damage in LMDB's own pages, or the file can't be read; may be NULL. Not during
+     * db_open(). */
+    void (*trouble)(void *arg, int err);
+    void *trouble_arg;
 };
 int db_open(const struct db_config *cfg, struct db **out, char **why) MUST_CHECK;
 void db_close(struct db *db);
+/* Some address in LMDB's code. */
+const void *db_code(void);
+/* After a commit that failed for want of space: when the meta page could not be written LMDB calls
+ * the environment dead, and it is opened again in place. No transaction may be open, of the writer
+ * neither. */
+int db_mend(struct db *db, const char *dir) MUST_CHECK;
 /* Everything the process before us wrote is on the device when this returns 0. */
 int db_sync(struct db *db) MUST_CHECK;
 /* Bytes of the file in use: used pages less free ones can't be had cheaply; this is the file's

@@ -200,7 +200,7 @@ static bool walk_back(struct store_job *l)
     uint64_t seq = reader_prev(&r, l->back);
     for (unsigned n = PORTION; n && seq && seq >= low && l->open.count; n--) {
         struct record rec;
-        if (reader_get(&r, seq, false, &rec) == 0 && stream_live_shown(s, seq)) {
+        if (reader_get(&r, seq, true, &rec) == 0 && stream_live_shown(s, seq)) {
             const struct wanted w = {l, rec.subject};
             if (htab_del(&l->open, hash_slice(rec.subject), same_name, &w))
                 found_last(l, seq);
@@ -253,7 +253,7 @@ static int count_portion(struct store_job *l)
     uint64_t seq = reader_next(&r, l->pos);
     for (unsigned n = PORTION; seq && seq <= l->as_of && n; n--) {
         struct record rec;
-        if (stream_live_shown(s, seq) && reader_get(&r, seq, false, &rec) == 0 &&
+        if (stream_live_shown(s, seq) && reader_get(&r, seq, true, &rec) == 0 &&
             matches(l, rec.subject))
             l->count++;
         l->pos = seq + 1;

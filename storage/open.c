@@ -8,6 +8,7 @@
  *
  *     <dir>/jetstream/frond/      data.mdb lock.mdb ballast
  *     <dir>/jetstream/frond.lock  ours
+ *     <dir>/jetstream/frond.failed  when it ended a process: mishap.h
  *     <dir>/jetstream/frond.tmp/  a store being made; whatever is in it was never acknowledged
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -28,6 +29,7 @@
 #include "storage/compact.h"
 #include "storage/cursor.h"
 #include "storage/looks.h"
+#include "storage/mishap.h"
 #include "storage/space.h"
 #include "storage/store.h"
 #include "storage/streams.h"
@@ -36,11 +38,29 @@ static const uint64_t GIB = 1 << 30;
 
 /* --- directories ----------------------------------------------------------------------------- */
 
+/* E_SYS with an errno that speaks of the disk. */
+static int worldly(int err)
+{
+    if (err != E_SYS)
+        return err;
+    switch (errno) {
+    case EIO:
+        return E_IO;
+    case ENOSPC:
+    case EDQUOT:
+        return E_SPACE;
+    case EROFS:
+        return E_READONLY;
+    default:
+        return E_SYS;
+    }
+}
+
 static int complain(char **why, int err, const char *what, const char *path)
 {
     if (why && !*why)
         *why = xasprintf("%s: %s: %s", path, what, err == E_SYS ? strerror(errno) : err_text(err));
-    return err;
+    return worldly(err);
 }
 
 static int sync_dir(const char *path)
@@ -131,6 +151,29 @@ static int take_lock(struct store *st, const char *jetstream, char **why)
     return err;
 }
 
+/* --- mishaps --------------------------------------------------------------------------------- */
+
+static char *mark_path(const char *store_dir)
+{
+    return xasprintf("%s/jetstream/frond.failed", store_dir);
+}
+
+unsigned store_mishaps(const char *store_dir)
+{
+    char *path = mark_path(store_dir);
+    unsigned n = mishap_recent(path);
+    free(path);
+    return n;
+}
+
+int store_note_mishap(const char *store_dir)
+{
+    char *path = mark_path(store_dir);
+    int err = mishap_note(path);
+    free(path);
+    return err;
+}
+
 /* --- the file -------------------------------------------------------------------------------- */
 
 static void make_uuid(char out[37])
@@ -164,13 +207,25 @@ static int write_first(struct store *st)
     return txn_commit(&t);
 }
 
+static void on_trouble(void *store, int err)
+{
+    struct store *st = store;
+    if (st->writer) /* else the opening itself fails */
+        store_trouble(st, err, "LMDB's pages");
+}
+
 static struct db_config db_config(const struct store *st, const char *dir, bool create)
 {
     uint64_t quota = (uint64_t)st->cfg.max_file_bytes, map = quota * 4;
     if (map < 64 * GIB || quota > (1ull << 46))
         map = 64 * GIB;
     uint64_t min = quota + quota / 4 < map ? quota + quota / 4 : map;
-    return (struct db_config){dir, map, min < GIB ? GIB : min, create};
+    return (struct db_config){.dir = dir,
+                              .map_bytes = map,
+                              .map_min = min < GIB ? GIB : min,
+                              .create = create,
+                              .trouble = on_trouble,
+                              .trouble_arg = (void *)(uintptr_t)st};
 }
 
 static int create(struct store *st, const char *jetstream, char **why)
@@ -191,7 +246,7 @@ static int create(struct store *st, const char *jetstream, char **why)
     if (!err)
         err = sync_dir(jetstream);
     if (err)
-        (void)complain(why, err, "can't be made", tmp);
+        err = complain(why, err, "can't be made", tmp);
     free(tmp);
     return err;
 }
@@ -231,14 +286,18 @@ static int open_file(struct store *st, char **why)
     st->dir = xasprintf("%s/frond", jetstream);
     int err = make_dirs(jetstream);
     if (err)
-        (void)complain(why, err, "can't be made", jetstream);
+        err = complain(why, err, "can't be made", jetstream);
     if (!err)
         err = take_lock(st, jetstream, why);
     if (!err) {
         warn_of_foreign(jetstream);
         if (st->cfg.max_file_bytes <= 0)
             st->cfg.max_file_bytes = space_default_quota(jetstream);
+        st->data_path = xasprintf("%s/data.mdb", st->dir);
+        st->mark_path = mark_path(st->cfg.dir);
+        mishap_watch(st->data_path, st->mark_path, db_code());
         err = exists(st->dir) ? open_existing(st, jetstream, why) : create(st, jetstream, why);
+        mishap_locate();
     }
     free(jetstream);
     return err;
@@ -316,7 +375,10 @@ static void store_free(struct store *st)
     stop_timers(st);
     if (st->writer)
         writer_stop(st->writer);
+    mishap_forget();
     db_close(st->db);
+    free(st->data_path);
+    free(st->mark_path);
     if (st->lock_fd >= 0)
         close(st->lock_fd);
     batch_free(st->gather);
@@ -354,6 +416,7 @@ int store_open(const struct store_config *cfg, const struct store_host *host, st
         return err;
     }
     free(text);
+    mishap_opened();
     space_open(st);
     st->wall_offset = clock_wall() - clock_mono();
     turn_set(st->turn, &st->second, clock_mono() + NS_PER_S);

@@ -9,6 +9,8 @@
 #include "storage/store.h"
 #include "storage/streams.h"
 
+enum { LOST_A_READ = 1000 }; /* missing records reported by one look */
+
 static bool matches(const struct store_filter *f, struct slice subject)
 {
     if (!f || !f->n)
@@ -46,14 +48,14 @@ static int hand_out(struct reading *x, uint64_t seq)
 {
     struct stream *s = x->r.s;
     struct record rec;
-    if (!stream_live_shown(s, seq) || reader_get(&x->r, seq, false, &rec) ||
+    if (!stream_live_shown(s, seq) || reader_get(&x->r, seq, true, &rec) ||
         !matches(x->f, rec.subject))
         return STEP_ON;
     uint64_t n = rec.subject.n + rec.hdr.n + rec.payload.n;
+    if (s->st->unreadable)
+        return STEP_RETRY;
     if (!x->msgs || (x->any && n > x->bytes))
         return STEP_FULL;
-    if (reader_get(&x->r, seq, true, &rec))
-        return STEP_ON;
     struct record_out out = out_of(seq, &rec);
     int said = x->each(x->arg, &out);
     if (said == READ_RETRY)
@@ -64,6 +66,19 @@ static int hand_out(struct reading *x, uint64_t seq)
     return said == READ_STOP || s->life != STREAM_LIVE ? STEP_STOP : STEP_ON;
 }
 
+/* Each number lives or is a hole: those in [from, end) that live have no record any more. */
+static void report_lost(struct stream *s, uint64_t from, uint64_t end)
+{
+    unsigned most = LOST_A_READ;
+    if (s->memory)
+        return;
+    stream_load_holes(s);
+    if (from < s->now.first_seq)
+        from = s->now.first_seq;
+    for (; most-- && (from = holes_next_live(&s->holes, from)) < end; from++)
+        stream_report_damage(s, from);
+}
+
 static int read_on(struct reading *x, uint64_t *from)
 {
     struct stream *s = x->r.s;
@@ -71,7 +86,10 @@ static int read_on(struct reading *x, uint64_t *from)
         *from = s->shown.first_seq;
     while (*from <= s->shown.last_seq) {
         uint64_t seq = reader_next(&x->r, *from);
-        if (!seq || seq > s->shown.last_seq) {
+        bool over = !seq || seq > s->shown.last_seq;
+        if (over || seq != *from)
+            report_lost(s, *from, over ? s->shown.last_seq + 1 : seq);
+        if (over) {
             *from = s->shown.last_seq + 1;
             break;
         }
@@ -121,10 +139,16 @@ int store_get(struct stream *s, uint64_t seq, store_each_fn *each, void *arg)
         return E_NOTFOUND;
     if (!stream_live_shown(s, seq))
         return E_DELETED;
+    if (s->st->unreadable)
+        return s->st->failed;
     struct reader r;
-    struct record rec;
+    struct record rec = {0};
     reader_init(&r, s);
     int err = reader_get(&r, seq, true, &rec);
+    if (err == E_NOTFOUND && !rec.len && !s->memory && seq >= s->now.first_seq) {
+        stream_report_damage(s, seq); /* it lives, but there is no record */
+        err = E_CORRUPT;
+    }
     if (!err) {
         struct record_out out = out_of(seq, &rec);
         (void)each(arg, &out);
@@ -144,7 +168,7 @@ static int scan_back(struct stream *s, const struct store_filter *f, uint64_t *h
     *found = 0;
     while (!(over = !seq || seq < s->shown.first_seq) && !*found && scan) {
         struct record rec;
-        if (reader_get(&r, seq, false, &rec) == 0 && matches(f, rec.subject) &&
+        if (reader_get(&r, seq, true, &rec) == 0 && matches(f, rec.subject) &&
             stream_live_shown(s, seq))
             *found = seq;
         else
@@ -180,7 +204,8 @@ int store_look_back(struct stream *s, const struct store_filter *f, uint64_t *up
     if (!*up_to || *up_to > s->shown.last_seq)
         *up_to = s->shown.last_seq;
     f = f ? f : &all;
-    return ask_index(s, f, *up_to, seq) ? READ_END : scan_back(s, f, up_to, scan, seq);
+    int said = ask_index(s, f, *up_to, seq) ? READ_END : scan_back(s, f, up_to, scan, seq);
+    return s->st->unreadable ? s->st->failed : said;
 }
 
 /* --- by time --------------------------------------------------------------------------------- */
@@ -188,7 +213,7 @@ int store_look_back(struct stream *s, const struct store_filter *f, uint64_t *up
 static int64_t time_of(struct reader *r, uint64_t seq)
 {
     struct record rec;
-    int err = reader_get(r, seq, false, &rec);
+    int err = reader_get(r, seq, true, &rec);
     return err == E_CORRUPT ? INT64_MAX : rec.ts; /* a stub without message has its time as well */
 }
 

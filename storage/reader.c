@@ -1,15 +1,18 @@
 /* storage/reader.c -- see reader.h
  *
  * Chunks hold the newest numbers, the file all others; where both have a block, memory is asked
- * first. The current block is kept, so neighbours cost one directory entry each. A block of the
- * file whose header or directory fails its checksum is reported and passed over; so is each record
- * that fails. Nothing is ever deleted or rebuilt because of it.
+ * first. The current block is kept, so neighbours cost one directory entry each. Of a block of the
+ * file whose header or directory fails its checksum the sound records are read all the same
+ * (salvage.h); a record that fails, or is missing while its number lives, is reported and passed
+ * over. Nothing in the file is ever deleted or rebuilt because of it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/reader.h"
 
 #include <sys/mman.h>
 
+#include "base/log.h"
+#include "storage/salvage.h"
 #include "storage/store.h"
 
 enum { MMAP_PAGE = 4096 };
@@ -30,7 +33,7 @@ void reader_end(struct reader *r)
 /* Lets the pages of a block go that a long read has passed; they stay in the page cache. */
 static void pass(struct reader *r)
 {
-    if (!r->have || !r->in_file || !r->give_back)
+    if (!r->have || !r->mapped || !r->give_back)
         return;
     uintptr_t from = ((uintptr_t)r->cur.p + MMAP_PAGE - 1) & ~(uintptr_t)(MMAP_PAGE - 1);
     uintptr_t to = ((uintptr_t)r->cur.p + r->cur.size) & ~(uintptr_t)(MMAP_PAGE - 1);
@@ -43,7 +46,7 @@ static bool use_chunk(struct reader *r, size_t i)
     pass(r);
     r->cur = chunk_block(stream_chunk(r->s, i));
     r->have = true;
-    r->in_file = false;
+    r->in_file = r->mapped = false;
     return true;
 }
 
@@ -52,6 +55,8 @@ void stream_report_damage(struct stream *s, uint64_t seq)
     if (!holes_set(&s->damaged, seq))
         return;
     s->st->stats.damaged++;
+    log_warn("Stream '%.*s': message %llu is damaged and skipped", SLICE_FMT(s->spec.name),
+             (unsigned long long)seq);
     if (s->st->host.damaged)
         s->st->host.damaged(s->st->host.arg, s, seq);
 }
@@ -74,6 +79,35 @@ static void join_parts(struct reader *r, uint64_t first, struct slice head)
     walk_end(&w);
 }
 
+/* Numbers of the block that begins with `first` are below this. */
+static uint64_t block_limit(struct reader *r, uint64_t first)
+{
+    struct walk w;
+    struct key k;
+    uint64_t next = 0;
+    unsigned part = 1;
+    key_block(&k, r->s->sid, first + 1);
+    bool on = walk_seek(&w, r->view, DB_BLOCKS, key_slice(&k));
+    while (on && key_is_block(w.key, r->s->sid, &next, &part) && part)
+        on = walk_next(&w);
+    bool found = on && key_is_block(w.key, r->s->sid, &next, &part) && !part;
+    walk_end(&w);
+    return found ? next : r->s->now.last_seq + 1;
+}
+
+/* The block's header or directory is damaged: what is sound of it. */
+static bool rescue(struct reader *r, uint64_t first, struct slice value)
+{
+    struct buf whole = BUF_INIT;
+    bool any = salvage_block(value, r->s->sid, first, block_limit(r, first), &whole, &r->cur) == 0;
+    buf_release(&r->whole); /* value may lie in it */
+    r->whole = whole;
+    if (any && holes_set(&r->s->rescued, first))
+        log_warn("Stream '%.*s': the block of message %llu is damaged; %u messages of it are sound",
+                 SLICE_FMT(r->s->spec.name), (unsigned long long)first, r->cur.n);
+    return any;
+}
+
 /* Takes the block w stands on. False: it is damaged. */
 static bool use_block(struct reader *r, struct walk *w, uint64_t first)
 {
@@ -86,10 +120,15 @@ static bool use_block(struct reader *r, struct walk *w, uint64_t first)
         v = buf_slice(&r->whole);
     }
     r->have = block_read(v, r->s->sid, first, &r->cur) == 0;
-    r->in_file = !parts;
+    r->in_file = true;
+    r->mapped = r->have && !parts;
     if (!r->have && parts)
         stream_load_holes(r->s); /* erased ones are not damaged; recovery comes by before others */
-    if (!r->have && !(parts && holes_test(&r->s->holes, first)))
+    if (!r->have && parts && holes_test(&r->s->holes, first))
+        return false;
+    if (!r->have)
+        r->have = rescue(r, first, v);
+    if (!r->have)
         stream_report_damage(r->s, first);
     return r->have;
 }
@@ -116,16 +155,14 @@ static bool seek_file(struct reader *r, uint64_t seq)
     struct walk w;
     uint64_t first = 0;
     unsigned part;
-    struct block peek;
     uint32_t sid = r->s->sid;
     bool found = false;
     if (!need_view(r))
         return false;
     key_block(&k, sid, seq);
     bool on = walk_seek_back(&w, r->view, DB_BLOCKS, key_slice(&k));
-    if (block_before(&w, sid, on, &first) && block_peek(w.value, first, &peek) == 0 &&
-        peek.last_seq >= seq)
-        found = use_block(r, &w, first);
+    if (block_before(&w, sid, on, &first))
+        found = use_block(r, &w, first) && r->cur.last_seq >= seq;
     walk_end(&w);
     if (found)
         return true;
@@ -217,7 +254,7 @@ int reader_get(struct reader *r, uint64_t seq, bool check, struct record *rec)
     const char *p = block_record(&r->cur, seq, &room);
     if (!p)
         return E_NOTFOUND;
-    if (record_read(p, room, rec) || (check && !record_sound(p, r->s->sid, seq))) {
+    if (record_read(p, room, rec) || (check && r->in_file && !record_sound(p, r->s->sid, seq))) {
         stream_report_damage(r->s, seq);
         return E_CORRUPT;
     }

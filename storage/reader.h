@@ -22,16 +22,18 @@ struct reader {
     struct stream *s;
     struct txn *view; /* NULL until the file is needed */
     bool have;        /* cur is set */
-    bool in_file;     /* cur lies in the file's mapping */
+    bool in_file;     /* cur comes from the file, */
+    bool mapped;      /* and lies in its mapping */
     struct block cur;
-    struct buf whole; /* a block in parts, put together */
+    struct buf whole; /* a block in parts, put together, or what is sound of a damaged one */
     bool give_back;   /* pages of blocks that were passed are let go (long forward reads) */
 };
 
 void reader_init(struct reader *r, struct stream *s);
 void reader_end(struct reader *r);
 /* 0, E_NOTFOUND (no such record here), E_CORRUPT (reported to the host, once). check: look at the
- * checksum, as for everything that leaves the process. */
+ * checksum of what comes from the file, as for everything that leaves the process or decides what
+ * does. */
 int reader_get(struct reader *r, uint64_t seq, bool check, struct record *rec) MUST_CHECK;
 /* The smallest number >= seq, or largest <= seq, that has a record, dead or alive; 0: none. */
 uint64_t reader_next(struct reader *r, uint64_t seq);

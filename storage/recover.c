@@ -16,6 +16,7 @@
 #include "storage/journal.h"
 #include "storage/limits.h"
 #include "storage/reader.h"
+#include "storage/salvage.h"
 #include "storage/store.h"
 #include "storage/streams.h"
 
@@ -156,6 +157,36 @@ static int put_record(struct stream *s, uint64_t batch, uint64_t seq, const char
     return 0;
 }
 
+static bool known(struct recovery *r, struct stream *s, uint64_t seq)
+{
+    size_t n = stream_chunks(s);
+    return seq <= newest_in_blocks(r, s) || (n && stream_chunk(s, n - 1)->last_seq >= seq);
+}
+
+/* The records of a damaged value: the sound ones count, the others are missing from here on. */
+static int salvage_append(struct recovery *r, struct stream *s, uint64_t batch, struct take *body)
+{
+    uint64_t seq = take_u64(body), found;
+    uint32_t count = take_u32(body);
+    struct record rec;
+    const char *p;
+    struct salvage x = {
+        .p = body->rest.p, .n = body->rest.n, .sid = s->sid, .seq = seq, .limit = seq + count};
+    while ((found = salvage_next(&x, &p, &rec))) {
+        for (; seq < found; seq++)
+            if (!known(r, s, seq))
+                stream_report_damage(s, seq);
+        seq++;
+        int err = known(r, s, found) ? 0 : put_record(s, batch, found, p, &rec);
+        if (err)
+            return err;
+    }
+    for (; seq < x.limit; seq++)
+        if (!known(r, s, seq))
+            stream_report_damage(s, seq);
+    return 0;
+}
+
 static int op_append(struct recovery *r, struct stream *s, uint64_t batch, struct take *body)
 {
     uint64_t seq = take_u64(body);
@@ -233,7 +264,8 @@ static void number_batches(struct recovery *r)
         r->st->gather->n = r->next;
 }
 
-static int on_op(void *arg, uint64_t batch, char type, uint32_t sid, struct take *body)
+static int on_op(void *arg, uint64_t batch, char type, uint32_t sid, struct take *body,
+                 bool damaged)
 {
     struct recovery *r = arg;
     struct stream *s = store_by_sid(r->st, sid);
@@ -242,7 +274,7 @@ static int on_op(void *arg, uint64_t batch, char type, uint32_t sid, struct take
         return 0; /* deleted since */
     switch (type) {
     case 'A':
-        return op_append(r, s, batch, body);
+        return damaged ? salvage_append(r, s, batch, body) : op_append(r, s, batch, body);
     case 'D':
         return op_deletes(s, batch, body);
     case 'H':
@@ -305,7 +337,7 @@ static bool window_portion(struct stream *s, uint32_t steps)
             s->window_pos = r.cur.last_seq + 1;
             continue;
         }
-        int err = reader_get(&r, seq, false, &rec);
+        int err = reader_get(&r, seq, true, &rec);
         if ((err == 0 || (err == E_NOTFOUND && rec.flags & RECF_SKIP)) && rec.msg_id.n)
             dedupe_add(&s->dedupe, rec.msg_id, seq, mono_of(rec.ts));
         s->window_pos = seq + 1;
@@ -389,6 +421,8 @@ int store_recover(struct store *st, char **why)
         if (!err)
             finish(&r, s);
     }
+    if (!err)
+        err = r.view->err; /* a walk that met damage ended early */
     view_close(st->db);
     st->trim = true;
     return err;

@@ -55,9 +55,16 @@ struct store_host {
     void (*failed)(void *arg, int err);
 };
 
+/* A failing disk or a damaged file may end the process at any time (storage/mishap.h): one line,
+ * STORE_EXIT, and a mark beside the store. These are the marks of the last minute; and one more,
+ * for a failure that host->failed told or store_open() returned. E_SYS: it can't be written. */
+enum { STORE_EXIT = 74 };
+unsigned store_mishaps(const char *store_dir);
+int store_note_mishap(const char *store_dir) MUST_CHECK;
+
 /* Opens or creates, recovers, starts the writer. E_BUSY: another server has it (it is not
- * disturbed). E_CORRUPT, E_VERSION, E_SYS, E_SPACE. *why, if not NULL, gets an owned sentence to
- * log. */
+ * disturbed). E_CORRUPT, E_IO, E_SPACE, E_READONLY: the disk or what is on it; E_VERSION, E_SYS:
+ * what was asked for can't be. *why, if not NULL, gets an owned sentence to log. */
 int store_open(const struct store_config *cfg, const struct store_host *host, struct store **out,
                char **why) MUST_CHECK;
 /* Waits for what was handed to the writer, calls the remaining done functions, frees. */

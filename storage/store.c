@@ -23,6 +23,7 @@
 #include "storage/cursor.h"
 #include "storage/limits.h"
 #include "storage/looks.h"
+#include "storage/mishap.h"
 #include "storage/space.h"
 
 enum { CURSOR_LAG_MS = 50, COOL_AFTER_S = 2 };
@@ -97,7 +98,7 @@ static void flush_holes(struct stream *s, size_t *room)
         struct key k;
         size_t at;
         key_hole(&k, s->sid, p->page);
-        holes_row_add(change_put_begin(b, DB_HOLES, &k, &at), p);
+        holes_row_add(change_put_begin(b, DB_HOLES, &k, &at), s->sid, p);
         change_put_end(b, at);
         p->dirty = false;
         h->ndirty--;
@@ -555,20 +556,48 @@ void store_refuse_rest(struct store *st)
 
 static void give_up(struct store *st, int err)
 {
+    if (st->failed)
+        return;
     st->failed = err;
     st->stats.read_only = true;
     log_error("the store takes nothing more: %s", err_text(err));
 }
 
+static void tell_failure(struct store *st)
+{
+    if (!st->failed || st->told)
+        return;
+    st->told = true;
+    if (st->host.failed)
+        st->host.failed(st->host.arg, st->failed);
+}
+
+void store_trouble(struct store *st, int err, const char *what)
+{
+    if (st->unreadable)
+        return;
+    st->unreadable = true;
+    log_error("%s/data.mdb can't be read (%s): %s", st->dir, what, err_text(err));
+    give_up(st, err);
+    if (!st->taking_back)
+        tell_failure(st);
+}
+
 static void take_back(struct store *st, struct batch *failed, int err)
 {
     struct list all;
-    log_error("a commit failed (%s): %zu wait for it; the store goes back to what the file says",
-              err_text(err), failed->nwaiters);
+    if (failed->nwaiters || !st->stats.full || err != E_SPACE) /* else known: rows have to wait */
+        log_error("a commit failed (%s): %zu wait for it; the store goes back to what the file "
+                  "says",
+                  err_text(err), failed->nwaiters);
+    st->taking_back = true;
     end_work(st, err);
     collect(st, failed, &all);
     forget_all(st);
-    int bad = store_recover(st, NULL);
+    int bad = err == E_SPACE ? db_mend(st->db, st->dir) : 0;
+    mishap_locate();
+    if (!bad)
+        bad = store_recover(st, NULL);
     if (bad)
         give_up(st, bad);
     answer_all(&all, err);
@@ -576,8 +605,8 @@ static void take_back(struct store *st, struct batch *failed, int err)
     press(st);
     if (st->host.reopened)
         st->host.reopened(st->host.arg);
-    if (st->failed && st->host.failed)
-        st->host.failed(st->host.arg, st->failed);
+    st->taking_back = false;
+    tell_failure(st);
 }
 
 static void on_failure(struct store *st, struct batch *b)
@@ -586,7 +615,7 @@ static void on_failure(struct store *st, struct batch *b)
     if (err == E_SPACE || (err == E_IO && space_is_out(st))) {
         err = E_SPACE;
         space_out(st);
-    } else if (err == E_IO || err == E_CORRUPT) {
+    } else if (err == E_IO || err == E_CORRUPT || err == E_READONLY) {
         give_up(st, err);
     }
     take_back(st, b, err);

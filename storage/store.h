@@ -50,7 +50,8 @@ struct usage {
 
 struct store {
     struct store_config cfg;
-    char *dir; /* <store_dir>/jetstream/frond */
+    char *dir;                   /* <store_dir>/jetstream/frond */
+    char *data_path, *mark_path; /* for mishap.h */
     struct store_host host;
     const struct turn *turn;
     struct db *db;
@@ -89,6 +90,9 @@ struct store {
     int64_t wall_offset;      /* wall - monotonic, a second ago */
     /* troubles */
     int failed; /* why no more commits are made, or 0 */
+    bool told;  /* the host was */
+    bool taking_back;
+    bool unreadable; /* it failed because what the file says can't be trusted: no more reads */
     struct store_stats stats;
     bool closing;
     uint64_t idle_seconds; /* since the last commit */
@@ -125,6 +129,9 @@ void store_on_second(void *store);
 void store_drain(struct store *st);
 /* Those who wait for what will never be written hear why. */
 void store_refuse_rest(struct store *st);
+/* The file says what can't be: no more commits, no more answers; the host is told, once. what: it
+ * can't be read. */
+void store_trouble(struct store *st, int err, const char *what);
 struct stream *store_by_sid(struct store *st, uint32_t sid);
 void store_publish_name(struct stream *s);
 void store_unpublish_name(struct stream *s);

@@ -60,6 +60,7 @@ struct stream *stream_new(struct store *st, uint32_t sid, const struct stream_sp
     holes_init(&s->holes);
     holes_init(&s->undone);
     holes_init(&s->damaged);
+    holes_init(&s->rescued);
     index_init(&s->index);
     dedupe_init(&s->dedupe);
     pin_init(&s->holes_pin, PIN_HOLES, s);
@@ -91,6 +92,7 @@ void stream_forget(struct stream *s)
     holes_release(&s->holes);
     holes_release(&s->undone);
     holes_release(&s->damaged);
+    holes_release(&s->rescued);
     s->holes_loaded = false;
     s->holes_pos = 0;
     s->holes_flush = 0;
@@ -278,6 +280,15 @@ size_t stream_find_chunk(const struct stream *s, uint64_t seq)
 
 /* --- holes ----------------------------------------------------------------------------------- */
 
+/* Every number lives or is a hole; else a row is missing, and the dead would walk. */
+static bool holes_add_up(struct stream *s)
+{
+    uint64_t end = s->now.last_seq + 1;
+    uint64_t dead =
+        holes_count_from(&s->holes, s->now.first_seq) - holes_count_from(&s->holes, end);
+    return s->now.msgs == end - s->now.first_seq - dead;
+}
+
 void stream_load_holes(struct stream *s)
 {
     if (s->holes_loaded || s->memory)
@@ -296,11 +307,13 @@ void stream_load_holes(struct stream *s)
         walk_end(&w);
         on = walk_seek(&w, view, DB_HOLES, key_slice(&from));
     }
+    bool sound = true;
     for (; on && key_is_hole(w.key, s->sid, &page); on = walk_next(&w))
-        if (holes_row_load(&s->holes, page, w.value))
-            stream_report_damage(s, page * HOLE_PAGE);
+        sound &= holes_row_load(&s->holes, s->sid, page, w.value) == 0;
     walk_end(&w);
     view_close(s->st->db);
+    if (!sound || !holes_add_up(s))
+        store_trouble(s->st, E_CORRUPT, "which messages were deleted");
 }
 
 bool stream_live_now(struct stream *s, uint64_t seq)
@@ -346,7 +359,7 @@ void stream_know_last_id(struct stream *s)
         return;
     s->last_id_known = true;
     reader_init(&r, s);
-    if (s->now.last_seq && reader_get(&r, s->now.last_seq, false, &rec) == 0)
+    if (s->now.last_seq && reader_get(&r, s->now.last_seq, true, &rec) == 0)
         buf_add_slice(&s->last_id, rec.msg_id);
     reader_end(&r);
 }
@@ -471,7 +484,7 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
     struct record rec;
     uint64_t bytes = 0;
     reader_init(&r, s);
-    if (reader_get(&r, seq, false, &rec) == 0)
+    if (reader_get(&r, seq, true, &rec) == 0)
         bytes = stream_account(s, &rec);
     reader_end(&r);
     if (was.msgs <= 1)

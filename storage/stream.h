@@ -54,6 +54,7 @@ struct stream {
     struct holes holes;
     struct holes undone;
     struct holes damaged; /* reported already */
+    struct holes rescued; /* first numbers of blocks that were, too */
     bool holes_loaded;    /* the rows of "t" are in holes */
     struct pin holes_pin, state_pin;
     size_t holes_pos;     /* a flush of dirty pages goes on here */

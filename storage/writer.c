@@ -146,7 +146,7 @@ static void trim_holes(struct txn *t, uint32_t sid, uint64_t below)
     bool on = walk_seek(&w, t, DB_HOLES, key_slice(&from));
     for (; on && key_is_hole(w.key, sid, &page) && page < below / HOLE_PAGE; on = walk_next(&w)) {
         holes_init(&h);
-        bool ends_below = holes_row_load(&h, page, w.value) == 0 &&
+        bool ends_below = holes_row_load(&h, sid, page, w.value) == 0 &&
                           (!h.n || h.at[h.n - 1].page + h.at[h.n - 1].pages <= below / HOLE_PAGE);
         holes_release(&h);
         if (ends_below)

@@ -346,6 +346,11 @@ void log_close(void)
     pthread_mutex_unlock(&lock);
 }
 
+int log_fd(void)
+{
+    return out.fd;
+}
+
 void log_capture(void (*fn)(void *arg, enum log_level level, const char *line), void *arg)
 {
     pthread_mutex_lock(&lock);

@@ -28,6 +28,8 @@ struct log_config {
 int log_open(const struct log_config *cfg) __attribute__((warn_unused_result));
 int log_reopen(void) __attribute__((warn_unused_result));
 void log_close(void);
+/* Where lines go, for a signal handler. */
+int log_fd(void);
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Tests and the CLI's -t look at lines instead of printing them; NULL puts it back. */
 void log_capture(void (*fn)(void *arg, enum log_level level, const char *line), void *arg);

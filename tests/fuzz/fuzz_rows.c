@@ -54,9 +54,9 @@ static void as_subject(struct slice in)
     struct buf row = BUF_INIT, again = BUF_INIT;
     struct subject_row r;
     row_of(in, 0, &row);
-    if (subject_row_read(buf_slice(&row), &r) == 0) {
+    if (subject_row_read(buf_slice(&row), (struct slice){0}, &r) == 0) {
         inside(buf_slice(&row), r.subject);
-        subject_row_add(&again, &r);
+        subject_row_add(&again, (struct slice){0}, &r);
         ASSERT(slice_eq(buf_slice(&row), buf_slice(&again)));
     }
     buf_release(&row);
@@ -72,15 +72,20 @@ static void as_holes(struct slice in)
     holes_init(&copy);
     while (in.n > 4) {
         struct slice v = slice_head(slice_skip(in, 4), 4u * (unsigned char)in.p[3]);
-        (void)!holes_row_load(&h, rd16(in.p) & 0xfff, v);
+        uint64_t page = rd16(in.p) & 0xfff;
+        buf_clear(&row);
+        buf_add_slice(&row, v);
+        if (v.n > 4) /* with the checksum of this place */
+            row_end(&row, 0, holes_row_place(SID, page));
+        (void)!holes_row_load(&h, SID, page, buf_slice(&row));
         holes_set(&h, rd16(in.p) * 3ull);
         holes_clear(&h, (unsigned char)in.p[2] * 64ull);
         in = slice_skip(in, 4 + v.n);
     }
     for (size_t i = 0; i < h.n; i++) {
         buf_clear(&row);
-        holes_row_add(&row, &h.at[i]);
-        ASSERT(holes_row_load(&copy, h.at[i].page, buf_slice(&row)) == 0);
+        holes_row_add(&row, SID, &h.at[i]);
+        ASSERT(holes_row_load(&copy, SID, h.at[i].page, buf_slice(&row)) == 0);
     }
     uint64_t from = 0;
     for (int i = 0; i < 64; i++) {

@@ -333,7 +333,7 @@ static void make_file(struct slice in)
 {
     struct row *rows = xcalloc(ROWS, sizeof *rows);
     char *at = slice_dup(slice_head(slice_cstr(file), strlen(file) - 9));
-    struct db_config cfg = {at, 1u << 30, 1u << 30, false};
+    struct db_config cfg = {.dir = at, .map_bytes = 1u << 30, .map_min = 1u << 30};
     struct db *db;
     struct txn t;
     FILE *f = fopen(file, "we");

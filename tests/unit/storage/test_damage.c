@@ -148,14 +148,68 @@ static void a_damaged_record_is_skipped_and_told_once(void **state)
     place_remove(&p);
 }
 
-static void a_damaged_journal_is_not_passed_over(void **state)
+static uint64_t read_all(struct place *p, struct seen *x)
+{
+    uint64_t from = 0;
+    struct read_budget all = {UINT32_MAX, UINT32_MAX, UINT64_MAX};
+    *x = (struct seen){0};
+    assert_int_equal(store_read(find_stream(p, "S"), &from, NULL, &all, on_seen, x), READ_END);
+    return x->n;
+}
+
+static void one_wrong_bit_of_the_journal_is_put_right(void **state)
 {
     (void)state;
     struct place p;
+    struct seen x;
     begin(&p);
     fill(&p, 10); /* nothing is in a block yet */
     kill_store(&p);
     assert_true(scratch(&p, "the last one", 100) > 0);
+    place_open(&p);
+    assert_int_equal(read_all(&p, &x), 11);
+    assert_int_equal(p.damaged, 0);
+    place_remove(&p);
+}
+
+static void a_damaged_record_of_the_journal_is_told_and_the_others_live(void **state)
+{
+    (void)state;
+    struct place p;
+    struct seen x;
+    begin(&p);
+    fill(&p, 10);
+    put_text(&p, find_stream(&p, "S"), "x", "and one more");
+    kill_store(&p);
+    assert_true(scratch(&p, "the last one", 100) > 0);
+    assert_true(scratch(&p, "last one", 100) > 0);
+    for (int i = 0; i < 2; i++) { /* it stays known when the journal has gone */
+        p.damaged = 0;
+        place_open(&p);
+        assert_int_equal(read_all(&p, &x), 11);
+        assert_int_equal(state_of(find_stream(&p, "S")).last_seq, 12);
+        assert_int_equal(store_get(find_stream(&p, "S"), 11, on_seen, &x), E_CORRUPT);
+        assert_int_equal(p.damaged, 1);
+        place_close(&p);
+    }
+    p.st = NULL;
+    place_remove(&p);
+}
+
+static void a_damaged_op_of_the_journal_is_not_passed_over(void **state)
+{
+    (void)state;
+    struct place p;
+    begin(&p);
+    fill(&p, 10);
+    struct stream *s = find_stream(&p, "S");
+    uint64_t seq = put_text(&p, s, "subject.of.it", "gone soon");
+    struct answer a = {0};
+    assert_int_equal(store_remove(s, &seq, 1, false, on_done, &a), 0);
+    wait_answer(&p, &a);
+    kill_store(&p);
+    assert_true(scratch(&p, "subject.of.it", 100) > 0);
+    assert_true(scratch(&p, "of.it", 100) > 0);
     assert_int_equal(place_try_open(&p), E_CORRUPT);
     p.st = NULL;
     place_remove(&p);
@@ -305,7 +359,9 @@ int main(void)
         cmocka_unit_test(a_file_that_is_not_ours_is_refused),
         cmocka_unit_test(a_half_made_store_is_made_anew),
         cmocka_unit_test(a_damaged_record_is_skipped_and_told_once),
-        cmocka_unit_test(a_damaged_journal_is_not_passed_over),
+        cmocka_unit_test(one_wrong_bit_of_the_journal_is_put_right),
+        cmocka_unit_test(a_damaged_record_of_the_journal_is_told_and_the_others_live),
+        cmocka_unit_test(a_damaged_op_of_the_journal_is_not_passed_over),
         cmocka_unit_test(ids_are_known_again_after_a_kill),
         cmocka_unit_test(a_deleted_stream_is_reclaimed_after_a_kill),
         cmocka_unit_test(erased_bytes_are_not_in_the_stream_s_blocks),

@@ -58,10 +58,10 @@ static void write_and_read(struct holes *h)
     holes_init(&again);
     for (size_t i = 0; i < h->n; i++) {
         buf_clear(&b);
-        holes_row_add(&b, &h->at[i]);
-        assert_int_equal(holes_row_load(&again, h->at[i].page, buf_slice(&b)), 0);
+        holes_row_add(&b, 7, &h->at[i]);
+        assert_int_equal(holes_row_load(&again, 7, h->at[i].page, buf_slice(&b)), 0);
         b.data[b.start + dice(b.len)] ^= 4;
-        assert_int_not_equal(holes_row_load(&again, h->at[i].page, buf_slice(&b)), 0);
+        assert_int_not_equal(holes_row_load(&again, 7, h->at[i].page, buf_slice(&b)), 0);
     }
     assert_int_equal(again.ndirty, 0);
     buf_release(&b);
