@@ -422,7 +422,8 @@ static void reconcile(struct js_consumer *c)
 /* Delivered on a clock that was years ahead? Then all of them come again now, rather than then. */
 static void mend_times(struct js_consumer *c)
 {
-    static const int64_t year = 365 * 24 * 3600 * NS_PER_S; /* longer than anybody defers */
+    static const int64_t year =
+        INT64_C(365) * 24 * 3600 * NS_PER_S; /* longer than anybody defers */
     uint32_t pos = 0;
     for (const struct pending_entry *e; (e = pending_next(&c->pend, &pos));)
         if (e->at > clock_mono() + year) {

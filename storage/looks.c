@@ -230,7 +230,7 @@ static int lasts_portion(struct store_job *l)
         msort_init(&l->sort, l->seqs, l->nseqs, sizeof *l->seqs, by_number, NULL);
     }
     l->seqs = NULL;
-    if (!msort_step(&l->sort, PORTION * 4))
+    if (!msort_step(&l->sort, (size_t)PORTION * 4))
         return E_AGAIN;
     l->seqs = (uint64_t *)(void *)l->sort.items;
     l->sort.items = NULL;

@@ -138,7 +138,7 @@ static json_t *hear_answer(struct api_scene *s, bool must)
     return doc;
 }
 
-/* Is there such an endpoint? Others are met with silence, and so is a reset of what does not exist. */
+/* Is there such an endpoint? Others are met with silence, as is a reset of what does not exist. */
 static bool is_verb(const char *verb)
 {
     if (slice_starts(slice_cstr(verb), SLICE("CONSUMER.RESET.")))
