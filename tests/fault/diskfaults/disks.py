@@ -10,7 +10,7 @@ import time
 from calls import Player, Truth, Wrong, compare
 from server import Server
 
-SIZE = 64 << 20
+SIZE = 128 << 20  # room for what three rounds leave stored
 
 
 class Disk:
