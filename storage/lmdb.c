@@ -80,6 +80,8 @@ static void on_assert(MDB_env *env, const char *msg)
     mishap_end(msg);
 }
 
+#define THEN "put a copy back, or move it away to begin anew"
+
 static int complain(char **why, int err, const char *dir, const char *what)
 {
     if (why)
@@ -101,12 +103,12 @@ static int look_before(const char *dir, char **why)
               pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head;
     close(fd);
     if (!ok)
-        return complain(why, E_CORRUPT, dir, "is shorter than two pages; run frond --check");
+        return complain(why, E_CORRUPT, dir, "is shorter than two pages; " THEN);
     uint32_t magic, version;
     memcpy(&magic, head + 16, 4);
     memcpy(&version, head + 20, 4);
     if (magic != 0xBEEFC0DE)
-        return complain(why, E_CORRUPT, dir, "is not an LMDB file; run frond --check");
+        return complain(why, E_CORRUPT, dir, "is not an LMDB file; " THEN);
     if (version != 1)
         return complain(why, E_VERSION, dir, "is of another LMDB version");
     return 0;
@@ -160,7 +162,7 @@ static int look_after(MDB_env *env, const char *dir, char **why)
         return 0;
     if (ftruncate(fd, sb.st_size) != 0)
         log_warn("%s/data.mdb: its length could not be put back", dir);
-    return complain(why, E_CORRUPT, dir, "was cut off; run frond --check on a copy");
+    return complain(why, E_CORRUPT, dir, "was cut off; " THEN);
 }
 
 static int open_tables(struct db *db, bool create)
