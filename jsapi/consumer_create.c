@@ -43,9 +43,12 @@ static void on_changed(void *arg, int err)
     struct js_consumer *c = x->c;
     c->changing = false;
     if (err || c->state == CONSUMER_GONE) {
+        struct js_consumer *held = x->r->held;
         consumer_config_release(x->cfg);
         free(x->cfg);
         api_fail(x->r, JSConsumerCreateErrF, "%s", err ? err_text(err) : "consumer closed");
+        if (held)
+            consumer_drop(held);
     } else {
         consumer_apply(c, x->cfg);
         x->answer(c, x->r);

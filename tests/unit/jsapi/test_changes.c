@@ -243,6 +243,29 @@ static void a_purge_moves_everybody_up(void **state)
     expect_msg(s, "_INBOX.p", 5, 3, 1, &g);
 }
 
+/* --- stopped ---------------------------------------------------------------------------------- */
+
+/* The leak checker judges: what a request holds is let go when the server stops under it. */
+static void a_stop_meets_a_creation_and_a_change(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, "");
+    make_consumer(s, "C", EXPLICIT);
+    assert_int_equal(
+        jshost_send(
+            &s->h, ACC, "$JS.API.CONSUMER.CREATE.S.C", "_INBOX.changed", NULL,
+            "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"C\",\"ack_policy\":\"explicit\","
+            "\"description\":\"other\"}}"),
+        1);
+    assert_int_equal(jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.D", "_INBOX.made", NULL,
+                                 "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"D\",\"ack_"
+                                 "policy\":\"explicit\"}}"),
+                     1);
+    fake_turn_once(&s->ft);
+    assert_null(jshost_take(&s->h, "_INBOX.changed"));
+    assert_null(jshost_take(&s->h, "_INBOX.made"));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -260,6 +283,7 @@ int main(void)
         T(pullers_hear_of_the_shutdown),
         T(a_message_deleted_while_pending_is_terminated),
         T(a_purge_moves_everybody_up),
+        T(a_stop_meets_a_creation_and_a_change),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
