@@ -230,7 +230,9 @@ uint64_t reader_next(struct reader *r, uint64_t seq)
         uint64_t next = block_next(&r->cur, seq);
         if (next)
             return next;
-        seq = r->cur.last_seq + 1;
+        /* A damaged block may say that it ends before it begins: on, all the same. */
+        uint64_t end = r->cur.last_seq > r->cur.first_seq ? r->cur.last_seq : r->cur.first_seq;
+        seq = (end > seq ? end : seq) + 1;
     }
     return 0;
 }
