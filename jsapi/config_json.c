@@ -112,16 +112,24 @@ static int read_enum(const struct reading *r, const json_t *v, int *out)
     return E_SYNTAX;
 }
 
+/* Room for the elements of a list, of `size` bytes each. */
+static int make_room(const struct reading *r, const json_t *v, size_t size, void **room)
+{
+    if (!json_is_array(v))
+        return misfit(r, v);
+    *room = arena_alloc(r->mem, json_array_size(v) * size + 1);
+    return *room ? 0 : E_TOOBIG;
+}
+
 static int read_strs(const struct reading *r, const json_t *v, struct cfg_strs *out)
 {
     size_t n = json_array_size(v);
+    void *room;
+    int bad = make_room(r, v, sizeof *out->at, &room);
 
-    if (!json_is_array(v))
-        return misfit(r, v);
-    out->n = 0;
-    out->at = arena_alloc(r->mem, n * sizeof *out->at + 1);
-    if (!out->at)
-        return E_TOOBIG;
+    if (bad)
+        return bad;
+    *out = (struct cfg_strs){.at = room};
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_array_get(v, i);
         if (!json_is_string(one))
@@ -136,13 +144,12 @@ static int read_strs(const struct reading *r, const json_t *v, struct cfg_strs *
 static int read_ints(const struct reading *r, const json_t *v, struct cfg_ints *out)
 {
     size_t n = json_array_size(v);
+    void *room;
+    int bad = make_room(r, v, sizeof *out->at, &room);
 
-    if (!json_is_array(v))
-        return misfit(r, v);
-    out->n = 0;
-    out->at = arena_alloc(r->mem, n * sizeof *out->at + 1);
-    if (!out->at)
-        return E_TOOBIG;
+    if (bad)
+        return bad;
+    *out = (struct cfg_ints){.at = room};
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_array_get(v, i);
         if (!json_is_integer(one))
@@ -188,13 +195,12 @@ static int read_map(const struct reading *r, json_t *v, struct cfg_map *out)
 static int read_objs(const struct reading *r, json_t *v, struct cfg_objs *out)
 {
     size_t n = json_array_size(v), size = r->row->sub->size;
+    void *room;
+    int bad = make_room(r, v, size, &room);
 
-    if (!json_is_array(v))
-        return misfit(r, v);
-    out->n = 0;
-    out->at = arena_alloc(r->mem, n * size + 1);
-    if (!out->at)
-        return E_TOOBIG;
+    if (bad)
+        return bad;
+    *out = (struct cfg_objs){.at = room};
     for (size_t i = 0; i < n; i++) {
         json_t *one = json_array_get(v, i);
         if (!json_is_object(one))

@@ -178,6 +178,13 @@ static int may_change(const struct store *st, bool memory)
     return !memory && (st->failed || st->stats.read_only) ? E_READONLY : 0;
 }
 
+/* The same for a stream that is there, and not about to go. */
+static int stream_may_change(const struct stream *s)
+{
+    int err = may_change(s->st, s->memory);
+    return err ? err : s->life != STREAM_LIVE ? E_CLOSED : 0;
+}
+
 static struct waiter *wait_for(struct stream *s, enum waiter_kind kind, store_done_fn *done,
                                void *arg)
 {
@@ -219,11 +226,9 @@ int store_stream_create(struct store *st, const struct stream_spec *spec, store_
 int store_stream_update(struct stream *s, const struct stream_spec *spec, store_done_fn *done,
                         void *arg)
 {
-    int err = may_change(s->st, s->memory);
+    int err = stream_may_change(s);
     if (err)
         return err;
-    if (s->life != STREAM_LIVE)
-        return E_CLOSED;
     struct stream_spec next = *spec;
     next.account = s->spec.account;
     next.name = s->spec.name;
@@ -241,11 +246,9 @@ int store_stream_update(struct stream *s, const struct stream_spec *spec, store_
 int store_stream_delete(struct stream *s, store_done_fn *done, void *arg)
 {
     struct store *st = s->st;
-    int err = may_change(st, s->memory);
+    int err = stream_may_change(s);
     if (err)
         return err;
-    if (s->life != STREAM_LIVE)
-        return E_CLOSED;
     s->life = STREAM_ENDING;
     s->watch = NULL;
     store_unpublish_name(s);
@@ -365,11 +368,9 @@ static void remove_one(struct stream *s, struct reader *r, uint64_t seq, bool se
 int store_remove(struct stream *s, const uint64_t *seqs, size_t n, bool secure, store_done_fn *done,
                  void *arg)
 {
-    int err = may_change(s->st, s->memory);
+    int err = stream_may_change(s);
     if (err)
         return err;
-    if (s->life != STREAM_LIVE)
-        return E_CLOSED;
     if (s->index.behind)
         index_ready(s);
     stream_trim(s); /* what a limit has claimed already is not for others to make room for */
@@ -386,22 +387,18 @@ int store_remove(struct stream *s, const uint64_t *seqs, size_t n, bool secure, 
 
 int store_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *done, void *arg)
 {
-    int err = may_change(s->st, s->memory);
+    int err = stream_may_change(s);
     if (err)
         return err;
-    if (s->life != STREAM_LIVE)
-        return E_CLOSED;
     chore_purge(s, p, done, arg);
     return 0;
 }
 
 int store_skip_to(struct stream *s, uint64_t next, store_done_fn *done, void *arg)
 {
-    int err = may_change(s->st, s->memory);
+    int err = stream_may_change(s);
     if (err)
         return err;
-    if (s->life != STREAM_LIVE)
-        return E_CLOSED;
     if (next <= s->now.last_seq)
         return E_INVAL;
     if (s->index.behind)

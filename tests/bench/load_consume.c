@@ -44,6 +44,16 @@ static void check_order(const struct options *o, struct peer *p, const struct me
     p->got++;
 }
 
+/* A message of the stream, checked, and where it wants its ack; false for what else comes. */
+static bool delivered(const struct options *o, struct peer *p, const struct message *m,
+                      const char **reply, size_t *reply_n)
+{
+    uint64_t seq = m->msg ? delivered_seq(m, reply, reply_n) : 0;
+    if (seq)
+        check_order(o, p, m, seq);
+    return seq != 0;
+}
+
 void run_push(const struct options *o)
 {
     struct peer p = dial(o);
@@ -62,9 +72,7 @@ void run_push(const struct options *o)
         struct message m = expect(&p);
         const char *reply;
         size_t reply_n;
-        uint64_t seq = m.msg ? delivered_seq(&m, &reply, &reply_n) : 0;
-        if (seq)
-            check_order(o, &p, &m, seq);
+        (void)delivered(o, &p, &m, &reply, &reply_n);
     }
     report(o->msgs, now() - start, cpu_used() - cpu, NULL, 0);
 }
@@ -131,10 +139,8 @@ void run_pull(const struct options *o)
         while (out_n < BLOCK && next_message(&p, &m)) {
             const char *reply = NULL;
             size_t reply_n = 0;
-            uint64_t seq = m.msg ? delivered_seq(&m, &reply, &reply_n) : 0;
-            if (!seq)
+            if (!delivered(o, &p, &m, &reply, &reply_n))
                 continue;
-            check_order(o, &p, &m, seq);
             if (!o->ack)
                 continue;
             memcpy(out + out_n, "PUB ", 4);
@@ -209,10 +215,8 @@ void run_queue(const struct options *o)
         while (pool.n < POOL + 2 * o->batch && next_message(&p, &m)) {
             const char *reply = NULL;
             size_t reply_n = 0;
-            uint64_t seq = m.msg ? delivered_seq(&m, &reply, &reply_n) : 0;
-            if (!seq)
+            if (!delivered(o, &p, &m, &reply, &reply_n))
                 continue;
-            check_order(o, &p, &m, seq);
             keep(&pool, reply, reply_n);
         }
     }

@@ -46,14 +46,13 @@
 #include <unistd.h>
 
 #include "behind.h"
+#include "marks.h"
 
 enum { MADE = 1, MOVED, GONE, WRITE, WRITTEN, SIZE, SYNCED, HEARD, SAID };
 enum { DIRECTORY = 1, DSYNC = 2 };
 enum {
-    MARK = 10,       /* length of a mark: "@@00001234" */
-    TAIL = MARK - 1, /* what may be the beginning of one */
-    SOCKETS = 4096,  /* descriptors whose tails are remembered */
-    INODES = 256     /* files and directories that count */
+    SOCKETS = 4096, /* descriptors whose tails are remembered */
+    INODES = 256    /* files and directories that count */
 };
 
 struct event {
@@ -474,16 +473,6 @@ static void written(uint64_t number, ssize_t n, size_t asked)
     pthread_mutex_lock(&lock);
     put(&(struct event){.kind = WRITTEN, .a = number}, "");
     pthread_mutex_unlock(&lock);
-}
-
-static bool is_mark(const char *p)
-{
-    if (p[0] != '@' || p[1] != '@')
-        return false;
-    for (int i = 2; i < MARK; i++)
-        if (p[i] < '0' || p[i] > '9')
-            return false;
-    return true;
 }
 
 static void put_marks(uint32_t kind, const char *p, const char *end)

@@ -43,12 +43,11 @@
 #include <unistd.h>
 
 #include "behind.h"
+#include "marks.h"
 
 enum {
-    MARK = 10,       /* length of a mark: "@@00001234" */
-    TAIL = MARK - 1, /* what may be the beginning of one */
-    SOCKETS = 4096,  /* descriptors whose tails we remember */
-    ROOM = 64,       /* what one put() may add */
+    SOCKETS = 4096, /* descriptors whose tails we remember */
+    ROOM = 64,      /* what one put() may add */
     LOG_BYTES = 1 << 30
 };
 
@@ -146,16 +145,6 @@ __attribute__((format(printf, 1, 2))) static void put(const char *format, ...)
 static void put_line(char what, int64_t began, int64_t ended, int fd)
 {
     put("%c %lld %lld %d", what, (long long)began, (long long)ended, fd);
-}
-
-static bool is_mark(const char *p)
-{
-    if (p[0] != '@' || p[1] != '@')
-        return false;
-    for (int i = 2; i < MARK; i++)
-        if (p[i] < '0' || p[i] > '9')
-            return false;
-    return true;
 }
 
 /* Puts all marks of these bytes, and ends the line; lock held. */

@@ -22,6 +22,12 @@
 #include "base/mem.h"
 #include "base/slice.h"
 
+/* A script: a stream S that holds three messages, the last of them with an id. */
+#define API_ONE_STREAM                                                                             \
+    ":STREAM.CREATE.S {\"name\":\"S\",\"subjects\":[\"s.>\"],\"allow_direct\":true,"               \
+    "\"allow_rollup_hdrs\":true,\"allow_msg_ttl\":true}\n"                                         \
+    "+s.a one\n+s.b two\n#Nats-Msg-Id: 3\n+s.a three\n"
+
 struct api_scene;
 struct api_target {
     const char *before;       /* a script, played first; all of it is taken */

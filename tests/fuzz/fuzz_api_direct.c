@@ -12,11 +12,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const verbs[] = {"DIRECT.GET.", NULL};
-    static const struct api_target target = {
-        .verbs = verbs,
-        .before = ":STREAM.CREATE.S "
-                  "{\"name\":\"S\",\"subjects\":[\"s.>\"],\"allow_direct\":true,\"allow_rollup_"
-                  "hdrs\":true,\"allow_msg_ttl\":true}\n"
-                  "+s.a one\n+s.b two\n#Nats-Msg-Id: 3\n+s.a three\n"};
+    static const struct api_target target = {.verbs = verbs, .before = API_ONE_STREAM};
     return api_play(&target, data, size);
 }

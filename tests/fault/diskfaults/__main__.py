@@ -6,7 +6,6 @@ exit status 1 when anything was wrong.
 import argparse
 import json
 import os
-import pickle
 import random
 import shutil
 import sys
@@ -15,12 +14,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import calls  # noqa: E402
 import disks  # noqa: E402
 import flips  # noqa: E402
 import pages  # noqa: E402
+from share import share  # noqa: E402
 
 PER_STORE = 500  # flips of one store
 
@@ -39,39 +40,6 @@ def arguments():
                         help="where stores are made; a file system in memory is the fast one")
     parser.add_argument("--json", metavar="FILE", help="the figures")
     return parser.parse_args()
-
-
-def share(jobs, work, each):
-    """each(number) in so many processes at a time; the results, in order of their ends."""
-    running, waiting, out = {}, list(work), []
-    while running or waiting:
-        while waiting and len(running) < jobs:
-            item = waiting.pop(0)
-            reading, writing = os.pipe()
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    os.close(reading)
-                    result = each(item)
-                    with os.fdopen(writing, "wb") as to:
-                        pickle.dump(result, to)
-                    status = 0
-                except BaseException:
-                    sys.excepthook(*sys.exc_info())
-                finally:
-                    os._exit(status)
-            os.close(writing)
-            running[reading] = child
-        reading, child = next(iter(running.items()))
-        with os.fdopen(reading, "rb") as it:
-            data = it.read()
-        _, status = os.waitpid(child, 0)
-        del running[reading]
-        if status or not data:
-            raise SystemExit("diskfaults: a process of ours ended badly")
-        out.append(pickle.loads(data))
-    return out
 
 
 def run_flips(args, directory, deadline):

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import json
 import os
-import pickle
 import random
 import shutil
 import subprocess
@@ -18,10 +17,11 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests/interop"))
+sys.path[:0] = [str(ROOT / "tests/interop"), str(ROOT / "tests/fault")]
 
 from frondtest import FROND_BIN, Frond  # noqa: E402
 import traffic  # noqa: E402
+from share import share  # noqa: E402
 from judge import Facts, Judge  # noqa: E402
 from tape import Disk, Tape  # noqa: E402
 
@@ -126,43 +126,19 @@ class Examiner:
         return found + self.judge.judge(cut, facts)
 
 
-def examine(number, jobs, examiner, deadline):
-    for image in range(number, len(examiner.cuts), jobs):
-        if time.monotonic() > deadline:
-            break
-        examiner.look(image)
-    examiner.opener.close()
-    return examiner.done, examiner.manners, examiner.wrong
-
-
 def share_out(args, seed, images, tape, truth, work, deadline):
     """Images of one tape, on so many processes."""
-    pipes = []
-    for number in range(args.jobs):
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                examiner = Examiner(args, seed, images, tape, truth, work / f"job-{number}")
-                result = examine(number, args.jobs, examiner, deadline)
-                with os.fdopen(writing, "wb") as to:
-                    pickle.dump(result, to)
-                status = 0
-            except BaseException:
-                sys.excepthook(*sys.exc_info())
-            finally:
-                os._exit(status)
-        os.close(writing)
-        pipes.append((child, reading))
+    def examine(number):
+        examiner = Examiner(args, seed, images, tape, truth, work / f"job-{number}")
+        for image in range(number, len(examiner.cuts), args.jobs):
+            if time.monotonic() > deadline:
+                break
+            examiner.look(image)
+        examiner.opener.close()
+        return examiner.done, examiner.manners, examiner.wrong
+
     done, manners, wrong = 0, Counter(), []
-    for child, reading in pipes:
-        with os.fdopen(reading, "rb") as it:
-            data = it.read()
-        _, status = os.waitpid(child, 0)
-        if status or not data:
-            raise SystemExit("powercut: a process of ours ended badly")
-        some, ways, bad = pickle.loads(data)
+    for some, ways, bad in share(args.jobs, range(args.jobs), examine):
         done += some
         manners += ways
         wrong += bad

@@ -26,6 +26,14 @@ static struct stream *hourly(struct place *p)
     return make(p, &spec);
 }
 
+/* A message of ten years from now; then the clock is right again. */
+static void put_from_the_future(struct place *p, struct stream *s)
+{
+    set_clock(p, 10 * YEAR);
+    put_text(p, s, "a", "1");
+    set_clock(p, -10 * YEAR);
+}
+
 static void settle(struct place *p, struct stream *s, uint64_t msgs)
 {
     fake_turn_run(&p->ft);
@@ -84,9 +92,7 @@ static void years_to_come_do_not_stop_the_ageing(void **state)
     (void)state;
     struct place p;
     struct stream *s = hourly(&p);
-    set_clock(&p, 10 * YEAR);
-    put_text(&p, s, "a", "1");
-    set_clock(&p, -10 * YEAR);
+    put_from_the_future(&p, s);
     int64_t now = p.ft.wall;
     put_text(&p, s, "a", "2");
     assert_true(state_of(s).last_ts < now + HOUR); /* the right time again */
@@ -103,9 +109,7 @@ static void alone_with_a_time_to_come_it_waits(void **state)
     (void)state;
     struct place p;
     struct stream *s = hourly(&p);
-    set_clock(&p, 10 * YEAR);
-    put_text(&p, s, "a", "1");
-    set_clock(&p, -10 * YEAR);
+    put_from_the_future(&p, s);
     fake_turn_advance(&p.ft, 5 * HOUR);
     settle(&p, s, 1);
     place_remove(&p);

@@ -9,16 +9,7 @@
 #include "base/mem.h"
 #include "storage/codec.h"
 #include "storage/keys.h"
-
-static uint64_t rng = 88172645463325252ull;
-
-static uint64_t dice(uint64_t n)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    rng ^= rng << 17;
-    return rng % n;
-}
+#include "unit/storage/dice.h"
 
 static struct record sample(unsigned kind)
 {

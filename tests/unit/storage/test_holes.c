@@ -9,18 +9,9 @@
 #include "base/mem.h"
 #include "storage/dedupe.h"
 #include "storage/holes.h"
+#include "unit/storage/dice.h"
 
 enum { N = 60000 };
-
-static uint64_t rng = 88172645463325252ull;
-
-static uint64_t dice(uint64_t n)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    rng ^= rng << 17;
-    return rng % n;
-}
 
 static uint64_t from_there(const bool *gone, uint64_t seq)
 {

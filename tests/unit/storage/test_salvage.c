@@ -9,18 +9,9 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "storage/salvage.h"
+#include "unit/storage/dice.h"
 
 enum { SID = 7, FIRST = 100, COUNT = 60, GAP = 20 }; /* GAP: this record is missing */
-
-static uint64_t rng = 88172645463325252ull;
-
-static uint64_t dice(uint64_t n)
-{
-    rng ^= rng << 13;
-    rng ^= rng >> 7;
-    rng ^= rng << 17;
-    return rng % n;
-}
 
 struct sample {
     char value[BLOCK_SIZE];
