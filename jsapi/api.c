@@ -496,7 +496,8 @@ int api_open(struct jsapi_account *a)
     turn_post_init(&a->run_inbox, run_inbox, a);
     a->api_subs = xcalloc(ARRAY_LEN(sinks), sizeof *a->api_subs);
     for (size_t i = 0; i < ARRAY_LEN(sinks); i++) {
-        a->api_subs[i] = h->subscribe(h->arg, a->account, slice_cstr(sinks[i]), api_hear, a);
+        a->api_subs[i] =
+            h->subscribe(h->arg, a->account, slice_cstr(sinks[i]), (struct slice){0}, api_hear, a);
         if (!a->api_subs[i])
             return E_NOMEM; /* api_close() takes the others off */
         a->n_api_subs++;

@@ -344,7 +344,7 @@ int js_stream_store(struct js_stream *s, const struct record_in *rec, store_appe
 static struct jsapi_sub *listen(struct js_stream *s, struct slice subject)
 {
     struct jsapi_host *h = &s->acc->js->host;
-    return h->subscribe(h->arg, s->acc->account, subject, capture_hear, s);
+    return h->subscribe(h->arg, s->acc->account, subject, (struct slice){0}, capture_hear, s);
 }
 
 static void unlisten(struct js_stream *s, struct jsapi_sub *sub)

@@ -251,7 +251,8 @@ static void choose_start(struct js_consumer *c)
 static void listen(struct js_consumer *c, char *pattern, jsapi_hear_fn *fn)
 {
     const struct jsapi_host *h = consumer_host(c);
-    struct jsapi_sub *sub = h->subscribe(h->arg, c->acc->account, slice_cstr(pattern), fn, c);
+    struct jsapi_sub *sub =
+        h->subscribe(h->arg, c->acc->account, slice_cstr(pattern), (struct slice){0}, fn, c);
     if (sub)
         c->subs[c->n_subs++] = sub;
     free(pattern);

@@ -18,6 +18,8 @@
 #include "jsapi/capture.h"
 #include "jsapi/query.h"
 
+#define PREFIX        "$JS.API.DIRECT.GET."
+#define GROUP         SLICE("_sys_")
 #define READER_MAX    ((size_t)2 << 20) /* memory of one request */
 #define MULTI_MAX     1024              /* subjects of one multi_last answer */
 #define BYTES_DEFAULT ((int64_t)64 << 20)
@@ -371,7 +373,14 @@ static void begin(void *arg)
     }
 }
 
-/* "$JS.API.DIRECT.GET.S" and the key behind it. */
+/* What follows the stream's name, ours or our origin's: names have no dots. */
+static struct slice key_of(struct slice subject)
+{
+    struct slice rest = slice_skip(subject, sizeof PREFIX - 1);
+    const char *dot = rest.n ? memchr(rest.p, '.', rest.n) : NULL;
+    return dot ? slice_skip(rest, (size_t)(dot - rest.p) + 1) : (struct slice){0};
+}
+
 static bool direct_hear(void *arg, struct msg_view *m, void *from)
 {
     struct js_stream *s = arg;
@@ -388,7 +397,7 @@ static bool direct_hear(void *arg, struct msg_view *m, void *from)
     r->reply = arena_dup(&mem, m->reply);
     r->hdr = arena_dup(&mem, m->hdr);
     r->body = arena_dup(&mem, m->payload);
-    r->key = arena_dup(&mem, slice_skip(m->subject, sizeof "$JS.API.DIRECT.GET." + s->name.n));
+    r->key = arena_dup(&mem, key_of(m->subject));
     if ((m->hdr.n && !r->hdr.p) || (m->payload.n && !r->body.p)) {
         arena_release(&mem);
         return true;
@@ -403,37 +412,49 @@ static bool direct_hear(void *arg, struct msg_view *m, void *from)
 
 /* --- subscriptions ---------------------------------------------------------------------------- */
 
-void direct_start(struct js_stream *s)
+static void listen(struct js_stream *s, struct slice name, struct jsapi_sub **subs)
 {
-    struct jsapi_host *h = &s->acc->js->host;
+    const struct jsapi_host *h = &s->acc->js->host;
     struct buf subject = BUF_INIT;
 
-    if (!s->cfg.allow_direct || s->direct[0])
+    if (subs[0])
         return;
-    buf_printf(&subject, "$JS.API.DIRECT.GET.%.*s", SLICE_FMT(s->name));
-    s->direct[0] = h->subscribe(h->arg, s->acc->account, buf_slice(&subject), direct_hear, s);
+    buf_printf(&subject, PREFIX "%.*s", SLICE_FMT(name));
+    subs[0] = h->subscribe(h->arg, s->acc->account, buf_slice(&subject), GROUP, direct_hear, s);
     buf_add_str(&subject, ".>");
-    s->direct[1] = h->subscribe(h->arg, s->acc->account, buf_slice(&subject), direct_hear, s);
+    subs[1] = h->subscribe(h->arg, s->acc->account, buf_slice(&subject), GROUP, direct_hear, s);
     buf_release(&subject);
 }
 
-static void unlisten(struct js_stream *s)
+static void unlisten(struct js_stream *s, struct jsapi_sub **subs)
 {
-    struct jsapi_host *h = &s->acc->js->host;
+    const struct jsapi_host *h = &s->acc->js->host;
 
-    for (size_t i = 0; i < ARRAY_LEN(s->direct); i++) {
-        if (s->direct[i])
-            h->unsubscribe(h->arg, s->direct[i]);
-        s->direct[i] = NULL;
+    for (size_t i = 0; i < 2; i++) {
+        if (subs[i])
+            h->unsubscribe(h->arg, subs[i]);
+        subs[i] = NULL;
     }
 }
 
 void direct_update(struct js_stream *s)
 {
     if (s->cfg.allow_direct)
-        direct_start(s);
+        listen(s, s->name, s->direct);
     else
-        unlisten(s);
+        unlisten(s, s->direct);
+    if (s->cfg.mirror_direct && s->cfg.mirror && s->caught_up)
+        listen(s, s->cfg.mirror->name, s->origin_direct);
+    else
+        unlisten(s, s->origin_direct);
+}
+
+void direct_caught_up(struct js_stream *s)
+{
+    if (s->caught_up)
+        return;
+    s->caught_up = true;
+    direct_update(s);
 }
 
 /* Readers that wait for the store would never hear of it again; those in query_one() are told by
@@ -450,7 +471,8 @@ static void end_readers(struct jsapi *js, const struct js_stream *s, const struc
 
 void direct_stop(struct js_stream *s)
 {
-    unlisten(s);
+    unlisten(s, s->direct);
+    unlisten(s, s->origin_direct);
     end_readers(s->acc->js, s, NULL);
 }
 

@@ -1,8 +1,10 @@
 /* jsapi/direct.h -- direct get: messages themselves as the answer (reference/jetstream-api.md 7)
  *
  * A stream with allow_direct listens on $JS.API.DIRECT.GET.S and ….S.>; nobody there is "no
- * responders". The request is copied and begun later in the turn; a long answer is a job that rests
- * while the asker has enough waiting.
+ * responders". A mirror with mirror_direct listens on its origin's two subjects besides, once it has
+ * caught up; all of them are one queue group, so one answers. At a site this serves reads of a hub's
+ * bucket under the hub's name, whatever the link does. The request is copied and begun later in the
+ * turn; a long answer is a job that rests while the asker has enough waiting.
  *
  * Loop thread only.
  *
@@ -12,10 +14,11 @@
 
 #include "jsapi/stream.h"
 
-void direct_start(struct js_stream *s);
-/* s->cfg is new. */
+/* The stream begins, or s->cfg is new: listens where that says so. */
 void direct_update(struct js_stream *s);
 void direct_stop(struct js_stream *s);
+/* The mirror's puller says: little is missing. Not inside a hear function. */
+void direct_caught_up(struct js_stream *s);
 /* Sockets have room again. */
 void direct_drained(struct jsapi *js);
 /* Ends the account's answers. */

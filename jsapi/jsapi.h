@@ -54,8 +54,9 @@ struct jsapi_host {
     int64_t max_memory, max_storage; /* bytes all streams may reserve; <= 0: none */
     /* account is what jsapi_account_open() was given. */
     enum jsapi_published (*publish)(void *arg, void *account, struct msg_view *m);
+    /* queue: one of the group hears each message; empty: all do. */
     struct jsapi_sub *(*subscribe)(void *arg, void *account, struct slice pattern,
-                                   jsapi_hear_fn *fn, void *fn_arg);
+                                   struct slice queue, jsapi_hear_fn *fn, void *fn_arg);
     void (*unsubscribe)(void *arg, struct jsapi_sub *sub);
     bool (*interest)(void *arg, void *account, struct slice subject, struct slice queue);
     /* fn hears when interest in a literal subject (of a queue group, if not empty) comes and goes;

@@ -189,7 +189,7 @@ void js_stream_start(struct js_stream *s, bool recovered)
     if (recovered)
         consumers_recover(s->consumers);
     capture_start(s);
-    direct_start(s);
+    direct_update(s);
     enter(s, STREAM_LIVE);
     s->rep = replicator_new(s);
 }

@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/sm.h"
 #include "base/uid.h"
+#include "jsapi/direct.h"
 #include "jsapi/replicate.h"
 
 #define ANSWER_WAIT (5 * NS_PER_S)
@@ -29,6 +30,7 @@
 #define LINK_GRACE  (2500 * NS_PER_MS) /* a consumer that survived a cut is heard within this */
 #define SPACING     (2 * NS_PER_S)
 #define BACKOFF_MAX (60 * NS_PER_S)
+#define NEAR        10 /* messages missing; the reference's number for mirrors that answer direct gets */
 
 static const struct sm_rule rules[] = {
     [PULLER_RESTING] = {"RESTING", SM_TO(PULLER_ASKING) | SM_TO(PULLER_RESTING)},
@@ -53,7 +55,8 @@ static void unsubscribe(struct puller *p, struct jsapi_sub **sub)
 
 static struct jsapi_sub *subscribe(struct puller *p, const char *subject, jsapi_hear_fn *fn)
 {
-    return host(p)->subscribe(host(p)->arg, p->stream->acc->account, slice_cstr(subject), fn, p);
+    return host(p)->subscribe(host(p)->arg, p->stream->acc->account, slice_cstr(subject),
+                              (struct slice){0}, fn, p);
 }
 
 static void set_timer(struct puller *p, int64_t in_ns)
@@ -248,6 +251,7 @@ static bool answer_good(struct puller *p, json_t *doc, struct slice hdr)
     p->consumer = slice_of(slice_dup(name), name.n);
     (void)snprintf(p->deliver_subject, sizeof p->deliver_subject, "%.*s", SLICE_FMT(subject));
     p->cseq = 0;
+    p->near = json_get_int(doc, "num_pending", NEAR) < NEAR;
     take_identity(p, hdr);
     skip_to_start(p, doc);
     return true;
@@ -349,6 +353,8 @@ static void on_stored(void *arg, const struct store_receipt *r)
         if (!p->refused) {
             p->durable_seq = seq > p->durable_seq ? seq : p->durable_seq;
             answer_flow_control(p);
+            if (p->mirror && p->near)
+                direct_caught_up(p->stream);
         } else if (seq > p->seq && p->n_extras < PULLER_EXTRAS) {
             p->extras[p->n_extras++] = seq;
         }
@@ -423,7 +429,8 @@ static bool hear_delivery(void *arg, struct msg_view *m, void *from)
         return true;
     }
     p->cseq = a.cseq;
-    p->lag = a.pending;
+    p->lag = a.pending ? a.pending - 1 : 0; /* the reference's way to count */
+    p->near = a.pending < NEAR;
     if (a.sseq <= p->seq || is_extra(p, a.sseq)) {
         if (a.sseq > p->seq)
             p->seq = a.sseq;
@@ -457,6 +464,8 @@ static void after(void *arg)
         unsubscribe(p, &p->inbox_sub);
         p->deliver_sub = subscribe(p, p->deliver_subject, hear_delivery);
         puller_enter(p, PULLER_PULLING, "answered");
+        if (p->mirror && p->near)
+            direct_caught_up(p->stream);
     }
 }
 

@@ -50,7 +50,9 @@ struct js_stream {
     struct transform *republish; /* NULL: none */
 
     /* direct.c */
-    struct jsapi_sub *direct[2]; /* $JS.API.DIRECT.GET.S and ….S.>, while allow_direct */
+    struct jsapi_sub *direct[2];        /* $JS.API.DIRECT.GET.S and ….S.>, while allow_direct */
+    struct jsapi_sub *origin_direct[2]; /* the same of its origin, while mirror_direct */
+    bool caught_up;                     /* a mirror that has nearly all of its origin */
 
     /* requests that change this stream, in order (api.c) */
     struct list queue; /* struct request, waiting */

@@ -34,7 +34,7 @@ struct jsapi_sub {
     jsapi_hear_fn *fn;
     void *fn_arg;
     bool dead;
-    char subject[];
+    char text[]; /* subject, then queue */
 };
 
 struct jsapi_watch {
@@ -66,17 +66,20 @@ static enum sink_result hear(struct sink *s, struct msg_view *m)
 }
 
 static struct jsapi_sub *subscribe(void *arg, void *account, struct slice pattern,
-                                   jsapi_hear_fn *fn, void *fn_arg)
+                                   struct slice queue, jsapi_hear_fn *fn, void *fn_arg)
 {
-    struct jsapi_sub *sub = xcalloc(1, sizeof *sub + pattern.n);
+    struct jsapi_sub *sub = xcalloc(1, sizeof *sub + pattern.n + queue.n);
 
-    memcpy(sub->subject, pattern.p, pattern.n);
+    memcpy(sub->text, pattern.p, pattern.n);
+    if (queue.n)
+        memcpy(sub->text + pattern.n, queue.p, queue.n);
     sub->host = arg;
     sub->account = account;
     sub->fn = fn;
     sub->fn_arg = fn_arg;
     sub->sink = (struct sink){.owner = &sub->account->inside,
-                              .subject = {sub->subject, pattern.n},
+                              .subject = {sub->text, pattern.n},
+                              .queue = {sub->text + pattern.n, queue.n},
                               .weight = 1,
                               .internal = true,
                               .deliver = hear};

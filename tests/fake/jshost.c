@@ -7,7 +7,7 @@
 struct jsapi_sub {
     struct list link;
     void *account;
-    struct slice pattern; /* owned */
+    struct slice pattern, queue; /* owned */
     jsapi_hear_fn *fn;
     void *arg;
 };
@@ -63,6 +63,15 @@ void jshost_msg_free(struct jshost_msg *m)
     free(m);
 }
 
+/* Is one of this queue group among them? */
+static bool served(struct jsapi_sub *const *all, size_t n, struct slice queue)
+{
+    for (size_t i = 0; queue.n && i < n; i++)
+        if (slice_eq(all[i]->queue, queue))
+            return true;
+    return false;
+}
+
 /* Subscriptions may come and go while we deliver: each is looked up anew, oldest first. */
 static size_t deliver(struct jshost *h, void *account, struct msg_view *m)
 {
@@ -72,7 +81,8 @@ static size_t deliver(struct jshost *h, void *account, struct msg_view *m)
     LIST_EACH(it, &h->subs)
     {
         struct jsapi_sub *s = LIST_ENTRY(it, struct jsapi_sub, link);
-        if (s->account == account && n < ARRAY_LEN(all) && subject_match(msg_route(m), s->pattern))
+        if (s->account == account && n < ARRAY_LEN(all) &&
+            subject_match(msg_route(m), s->pattern) && !served(all, n, s->queue))
             all[n++] = s;
     }
     for (size_t i = 0; i < n; i++) {
@@ -110,7 +120,7 @@ static enum jsapi_published publish(void *arg, void *account, struct msg_view *m
 }
 
 static struct jsapi_sub *subscribe(void *arg, void *account, struct slice pattern,
-                                   jsapi_hear_fn *fn, void *fn_arg)
+                                   struct slice queue, jsapi_hear_fn *fn, void *fn_arg)
 {
     struct jshost *h = arg;
     struct jsapi_sub *s = xcalloc(1, sizeof *s);
@@ -118,6 +128,7 @@ static struct jsapi_sub *subscribe(void *arg, void *account, struct slice patter
     ASSERT(subject_valid(pattern));
     s->account = account;
     s->pattern = own(pattern);
+    s->queue = own(queue);
     s->fn = fn;
     s->arg = fn_arg;
     list_push_back(&h->subs, &s->link);
@@ -131,6 +142,7 @@ static void unsubscribe(void *arg, struct jsapi_sub *s)
 
     list_unlink(&s->link);
     disown(s->pattern);
+    disown(s->queue);
     free(s);
     h->n_subs--;
 }

@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+from nats.errors import NoRespondersError
 
 HUB_API = {"api": "$JS.hub.API", "deliver": ""}
 
@@ -289,6 +290,66 @@ def test_a_full_destination_loses_and_doubles_nothing(make, run):
         await api("STREAM.UPDATE.COPY", {**full, "max_msgs": 1000})
         await until(lambda: has(api, "COPY", 120), 90, "it goes on when there is room")
         assert bodies(await api.all("COPY")) == list(range(120))
+        await nc.close()
+
+    run(play())
+
+
+def test_a_mirror_answers_direct_gets_of_its_origin(pair, run, site_kind):
+    """mirror_direct: a site reads the hub's stream by the hub's name, also while the link is down."""
+    scene = pair(site_kind)
+
+    async def play():
+        hub, site, at_hub, at_site = await open_both(scene)
+
+        async def newest(subject, name="S"):
+            answer = await site.request(f"$JS.API.DIRECT.GET.{name}.{subject}", timeout=5)
+            return answer.headers.get("Nats-Stream"), answer.headers.get("Nats-Sequence"), answer.data
+
+        async def follows():
+            return (await at_site.info("M"))["state"]["last_seq"] == 20
+
+        await at_hub.create("S", subjects=["s.>"], allow_direct=True)
+        await pour(hub, "s.a", 0, 19)
+        await at_site.create("M", mirror={"name": "S", "external": HUB_API}, mirror_direct=True, allow_direct=True)
+        await pour(hub, "s.b", 19, 1)
+        await until(follows, what="the mirror has caught up")
+        with scene.link.down():
+            assert await newest("s.b") == ("M", "20", b"19")
+            assert await newest("s.b", "M") == ("M", "20", b"19")
+            by_number = await site.request("$JS.API.DIRECT.GET.S", b'{"seq":3}', timeout=5)
+            assert by_number.data == b"2"
+        # off again: nobody here answers for S
+        config = (await at_site.info("M"))["config"]
+        await at_site("STREAM.UPDATE.M", {**config, "mirror_direct": False})
+        with pytest.raises(NoRespondersError):
+            await newest("s.b")
+        await hub.close()
+        await site.close()
+
+    run(play())
+
+
+def test_origin_and_mirror_share_direct_gets(any_server, run):
+    async def play():
+        nc = await any_server.connect()
+        api = Api(nc)
+        await api.create("S", subjects=["s.>"], allow_direct=True)
+        await api.create("M", mirror={"name": "S"}, mirror_direct=True)
+        await pour(nc, "s.a", 0, 3)
+        heard = set()
+
+        async def both():
+            sub = await nc.subscribe(nc.new_inbox())
+            await nc.publish("$JS.API.DIRECT.GET.S.s.a", b"", reply=sub.subject)
+            await nc.flush()
+            heard.add((await sub.next_msg(timeout=5)).headers["Nats-Stream"])
+            await nc.flush()
+            assert sub.pending_msgs == 0, "one of the group answers"
+            await sub.unsubscribe()
+            return heard == {"S", "M"}
+
+        await until(both, what="each of them has answered")
         await nc.close()
 
     run(play())
