@@ -325,16 +325,64 @@ int state_row_read(struct slice v, uint32_t sid, struct state_row *r)
     return t.ok ? 0 : E_CORRUPT;
 }
 
+/* A subject's row is mostly small differences. They wrap, so any value can be written. Rows of the
+ * first version of Frond lack the flag and have their fields in full. */
+enum { ROW_PACKED = 0x80, VAR_MOST = 10, PACKED_FIELDS = 6 };
+
+/* Seven bits a byte, the lowest first; the last byte has no high bit. */
+static char *put_var(char *to, uint64_t v)
+{
+    for (; v > 127; v >>= 7)
+        *to++ = (char)(v | 128);
+    *to++ = (char)v;
+    return to;
+}
+
+static uint64_t take_var(struct take *t)
+{
+    uint64_t v = 0;
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        uint8_t b = take_u8(t);
+        v |= (uint64_t)(b & 127) << shift;
+        if (!(b & 128))
+            return v;
+    }
+    t->ok = false;
+    return 0;
+}
+
+static void take_packed(struct take *t, struct subject_row *r)
+{
+    r->first = take_var(t);
+    r->last = r->first + take_var(t);
+    r->count = take_var(t);
+    r->upto = r->last + take_var(t);
+    r->floor = r->upto - take_var(t);
+    r->batch = take_var(t);
+}
+
+static void take_full(struct take *t, struct subject_row *r)
+{
+    r->first = take_u64(t);
+    r->last = take_u64(t);
+    r->count = take_u64(t);
+    r->upto = take_u64(t);
+    r->floor = take_u64(t);
+    r->batch = take_u64(t);
+}
+
 void subject_row_add(struct buf *out, struct slice key, const struct subject_row *r)
 {
     size_t at = row_begin(out);
-    add_u8(out, r->flags);
-    add_u64(out, r->first);
-    add_u64(out, r->last);
-    add_u64(out, r->count);
-    add_u64(out, r->upto);
-    add_u64(out, r->floor);
-    add_u64(out, r->batch);
+    char *begin = buf_reserve(out, 1 + PACKED_FIELDS * VAR_MOST), *p = begin;
+    *p++ = (char)(r->flags | ROW_PACKED);
+    p = put_var(p, r->first);
+    p = put_var(p, r->last - r->first);
+    p = put_var(p, r->count);
+    p = put_var(p, r->upto - r->last);
+    p = put_var(p, r->upto - r->floor);
+    p = put_var(p, r->batch);
+    buf_commit(out, (size_t)(p - begin));
     buf_add_slice(out, r->subject);
     row_end(out, at, crc32c(0, key.p, key.n));
 }
@@ -345,13 +393,12 @@ int subject_row_read(struct slice v, struct slice key, struct subject_row *r)
     int err = row_open(v, crc32c(0, key.p, key.n), &t);
     if (err)
         return err;
-    r->flags = take_u8(&t);
-    r->first = take_u64(&t);
-    r->last = take_u64(&t);
-    r->count = take_u64(&t);
-    r->upto = take_u64(&t);
-    r->floor = take_u64(&t);
-    r->batch = take_u64(&t);
+    unsigned flags = take_u8(&t);
+    r->flags = flags & ~(unsigned)ROW_PACKED;
+    if (flags & ROW_PACKED)
+        take_packed(&t, r);
+    else
+        take_full(&t, r);
     r->subject = t.rest;
     return t.ok ? 0 : E_CORRUPT;
 }

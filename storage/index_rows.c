@@ -2,7 +2,8 @@
  *
  * A small generation is written as it comes. A large one is dealt: a sample of its subjects gives
  * 31 splitters, each commit deals some thousand entries into the 32 ranges between them, and when
- * all are dealt each commit writes one range. Nothing is sorted as a whole, no turn pays for all of
+ * all are dealt each commit writes one range, but never more rows than a commit can bear, for a
+ * sample can be unlucky. Nothing is sorted as a whole, no turn pays for all of
  * it, and rows of one commit lie side by side.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -16,6 +17,7 @@ enum {
     ROW_BYTES = 120, /* what a row about costs in a batch */
     SMALL = 4096,    /* a generation that is written as it comes */
     DEALT_A_COMMIT = 8192,
+    RANGE_MOST = 8192, /* rows a commit */
     SAMPLE = INDEX_BUCKETS * 16,
     SPLITTER = 64,  /* bytes of a subject that are compared */
     FEW_DIRTY = 256 /* so few are written soon, */
@@ -81,19 +83,33 @@ static void head_of(const struct subject *e, char out[SPLITTER])
     memcpy(out, e->text, n);
 }
 
-/* Subjects of one stream often begin alike, so the sample is taken evenly from the first few
- * thousand. */
+/* From all over the table: the list has them in the order they came, which may be their own. */
+static size_t sample(const struct index *x, char *room)
+{
+    size_t n = 0, step = x->table.cap / SAMPLE;
+    for (size_t i = 0; i < SAMPLE; i++) {
+        const struct subject *e = htab_near(&x->table, i * step);
+        if (e && e->dirty)
+            head_of(e, room + n++ * SPLITTER);
+    }
+    return n;
+}
+
+/* While the table moves to a larger one there may be too few in it. */
+static size_t sample_first(const struct index *x, char *room)
+{
+    size_t n = 0;
+    for (struct list *e = x->dirty.next; e != &x->dirty && n < SAMPLE; e = e->next)
+        head_of(LIST_ENTRY(e, struct subject, link), room + n++ * SPLITTER);
+    return n;
+}
+
 static void choose_splitters(struct index *x)
 {
     char *room = xmalloc((size_t)SAMPLE * SPLITTER);
-    size_t n = 0, i = 0;
-    LIST_EACH(e, &x->dirty)
-    {
-        if (i++ % 8 == 0 && n < SAMPLE)
-            head_of(LIST_ENTRY(e, struct subject, link), room + n++ * SPLITTER);
-        if (n == SAMPLE)
-            break;
-    }
+    size_t n = sample(x, room);
+    if (n < SAMPLE / 4)
+        n = sample_first(x, room);
     qsort(room, n, SPLITTER, by_text);
     x->splitters = room;
     for (size_t k = 1; k < INDEX_BUCKETS; k++)
@@ -163,18 +179,22 @@ static void write_some(struct stream *s, struct list *from, size_t *most, struct
     }
 }
 
-/* One range a commit, whatever it weighs; all of them when there is no bound. */
+/* One range a commit, or a part of one that turned out large; all of them when there is no bound. */
 static void write_ranges(struct stream *s, size_t most, struct batch *b)
 {
     struct index *x = &s->index;
-    size_t all = SIZE_MAX;
-    deal(x, most == SIZE_MAX ? SIZE_MAX : DEALT_A_COMMIT);
+    bool all = most == SIZE_MAX;
+    size_t room = all ? SIZE_MAX : (size_t)RANGE_MOST * ROW_BYTES;
+    deal(x, all ? SIZE_MAX : DEALT_A_COMMIT);
     if (!list_empty(&x->dirty))
         return;
     do {
-        write_some(s, &x->bucket[x->next_bucket], &all, b);
+        struct list *range = &x->bucket[x->next_bucket];
+        write_some(s, range, &room, b);
+        if (!list_empty(range))
+            return;
         x->next_bucket++;
-    } while (x->next_bucket < INDEX_BUCKETS && most == SIZE_MAX);
+    } while (x->next_bucket < INDEX_BUCKETS && all);
 }
 
 bool index_flush(struct stream *s, size_t most)

@@ -368,6 +368,42 @@ void txn_put(struct txn *t, enum db_table table, struct slice key, struct slice 
     failed(t, mdb_put(t->handle, t->db->dbi[table], &k, &v, 0));
 }
 
+static bool run_begin(struct txn_run *r, struct txn *t, enum db_table table)
+{
+    MDB_cursor *c = NULL;
+    if (r->t && r->table == table)
+        return true;
+    run_end(r);
+    if (failed(t, mdb_cursor_open(t->handle, t->db->dbi[table], &c)))
+        return false;
+    *r = (struct txn_run){.t = t, .table = table, .cursor = c, .behind = true};
+    return true;
+}
+
+void run_put(struct txn_run *r, struct txn *t, enum db_table table, struct slice key,
+             struct slice value)
+{
+    if (t->err || !run_begin(r, t, table))
+        return;
+    MDB_val k = val_of(key), v = val_of(value);
+    if (r->behind) {
+        int rc = mdb_cursor_put(r->cursor, &k, &v, MDB_APPEND);
+        if (rc != MDB_KEYEXIST) {
+            failed(t, rc);
+            return;
+        }
+        r->behind = false;
+    }
+    failed(t, mdb_cursor_put(r->cursor, &k, &v, 0));
+}
+
+void run_end(struct txn_run *r)
+{
+    if (r->t)
+        mdb_cursor_close(r->cursor);
+    *r = (struct txn_run){0};
+}
+
 char *txn_reserve(struct txn *t, enum db_table table, struct slice key, size_t n, bool append)
 {
     if (t->err)

@@ -66,6 +66,18 @@ void txn_put(struct txn *t, enum db_table table, struct slice key, struct slice 
 /* Room for a value of n bytes to be filled before the next step; NULL when the transaction has
  * failed. append: the key is larger than all others. */
 char *txn_reserve(struct txn *t, enum db_table table, struct slice key, size_t n, bool append);
+/* A row of puts into one table, best in the order of their keys: the page of the last one is looked
+ * at first, and keys behind all others fill their pages. */
+struct txn_run {
+    struct txn *t; /* NULL: it has not begun */
+    enum db_table table;
+    void *cursor; /* MDB_cursor */
+    bool behind;  /* the last one went behind all others */
+};
+void run_put(struct txn_run *r, struct txn *t, enum db_table table, struct slice key,
+             struct slice value);
+/* Before anything else happens to the transaction. Ending what has not begun is fine. */
+void run_end(struct txn_run *r);
 /* Deleting what is not there is fine. */
 void txn_del(struct txn *t, enum db_table table, struct slice key);
 /* False: not there, or the transaction has failed. */

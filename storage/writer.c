@@ -248,15 +248,26 @@ static void apply_change(struct writer *w, struct txn *t, enum change what, enum
     }
 }
 
+/* Subjects' rows come by the thousand, neighbours side by side. */
 static void apply_changes(struct writer *w, struct txn *t, struct slice changes)
 {
+    struct txn_run rows = {0};
     while (changes.n && !t->err) {
         unsigned klen = rd16(changes.p + 2);
         uint32_t vlen = rd32(changes.p + 4);
-        apply_change(w, t, (enum change)changes.p[0], (enum db_table)changes.p[1],
-                     slice_of(changes.p + 8, klen), slice_of(changes.p + 8 + klen, vlen));
+        enum change what = (enum change)changes.p[0];
+        enum db_table table = (enum db_table)changes.p[1];
+        struct slice key = slice_of(changes.p + 8, klen),
+                     value = slice_of(changes.p + 8 + klen, vlen);
+        if (what == CHANGE_PUT && table == DB_SUBJECTS) {
+            run_put(&rows, t, table, key, value);
+        } else {
+            run_end(&rows);
+            apply_change(w, t, what, table, key, value);
+        }
         changes = slice_skip(changes, 8 + klen + vlen);
     }
+    run_end(&rows);
 }
 
 /* --- the commit ------------------------------------------------------------------------------ */

@@ -33,6 +33,7 @@
 
 #define FIRST_CAP 16
 #define STEP      16             /* old slots looked at per put: 256 bytes */
+#define NEAR      16             /* slots that count as one place */
 #define PIECE     ((size_t)4096) /* slots given back to the kernel at a time: 64 KiB */
 #define BIG       (4 * PIECE)    /* from here on a table is mapped */
 
@@ -196,6 +197,14 @@ void *htab_del(struct htab *t, uint64_t hash, htab_eq_fn *eq, const void *key)
     s->item = HTAB_GONE;
     t->count--;
     return item;
+}
+
+void *htab_near(const struct htab *t, size_t place)
+{
+    for (size_t i = place; i < t->cap && i < place + NEAR; i++)
+        if (t->slots[i].item && t->slots[i].item != HTAB_GONE)
+            return t->slots[i].item;
+    return NULL;
 }
 
 void *htab_next(const struct htab *t, size_t *pos)

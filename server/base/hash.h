@@ -40,6 +40,9 @@ void *htab_get(const struct htab *t, uint64_t hash, htab_eq_fn *eq, const void *
 void htab_put(struct htab *t, uint64_t hash, void *item);
 /* Returns the removed item, or NULL. */
 void *htab_del(struct htab *t, uint64_t hash, htab_eq_fn *eq, const void *key);
+/* An item at this place or a few slots behind it, NULL: none there. Places that are spread evenly
+ * over [0, cap) give a fair sample. */
+void *htab_near(const struct htab *t, size_t place);
 /* Walks: *pos starts at 0, returns NULL at the end; nothing may be put meanwhile, deleting the
  * current item is fine. */
 void *htab_next(const struct htab *t, size_t *pos);

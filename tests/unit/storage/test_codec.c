@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/crc32c.h"
 #include "base/mem.h"
 #include "storage/codec.h"
 #include "storage/keys.h"
@@ -181,6 +182,68 @@ static void rows_carry_their_own_checksum(void **state)
     buf_release(&b);
 }
 
+static void same_row(struct slice v, struct slice key, const struct subject_row *want)
+{
+    struct subject_row back;
+    assert_int_equal(subject_row_read(v, key, &back), 0);
+    assert_int_equal(back.first, want->first);
+    assert_int_equal(back.last, want->last);
+    assert_int_equal(back.count, want->count);
+    assert_int_equal(back.upto, want->upto);
+    assert_int_equal(back.floor, want->floor);
+    assert_int_equal(back.batch, want->batch);
+    assert_int_equal(back.flags, want->flags);
+    assert_true(slice_eq(back.subject, want->subject));
+}
+
+static void subject_rows_come_back(void **state)
+{
+    (void)state;
+    struct slice key = SLICE("a key");
+    for (int i = 0; i < 2000; i++) {
+        uint64_t any = UINT64_MAX >> dice(64);
+        struct subject_row row = {.first = any - dice(i % 2 ? 3 : any | 1),
+                                  .last = any,
+                                  .count = dice(any | 1),
+                                  .upto = i % 3 ? any + dice(1000) : dice(any | 1),
+                                  .floor = dice(any | 1),
+                                  .batch = any,
+                                  .flags = (unsigned)dice(4),
+                                  .subject = i % 5 ? (struct slice){0} : SLICE("a.long.one")};
+        struct buf b = BUF_INIT;
+        subject_row_add(&b, key, &row);
+        same_row(buf_slice(&b), key, &row);
+        for (size_t bit = 0; bit < b.len * 8; bit += 7) {
+            struct subject_row back;
+            b.data[bit / 8] ^= (char)(1 << bit % 8);
+            assert_int_not_equal(subject_row_read(buf_slice(&b), key, &back), 0);
+            b.data[bit / 8] ^= (char)(1 << bit % 8);
+        }
+        buf_release(&b);
+    }
+}
+
+/* As Frond wrote it before rows were packed. */
+static void full_subject_rows_are_read(void **state)
+{
+    (void)state;
+    struct slice key = SLICE("a key");
+    struct subject_row row = {1, 200, 3, 400, 5, 600, SUBJ_LAST_STALE, SLICE("a.long.one")};
+    struct buf b = BUF_INIT;
+    size_t at = row_begin(&b);
+    add_u8(&b, row.flags);
+    add_u64(&b, row.first);
+    add_u64(&b, row.last);
+    add_u64(&b, row.count);
+    add_u64(&b, row.upto);
+    add_u64(&b, row.floor);
+    add_u64(&b, row.batch);
+    buf_add_slice(&b, row.subject);
+    row_end(&b, at, crc32c(0, key.p, key.n));
+    same_row(buf_slice(&b), key, &row);
+    buf_release(&b);
+}
+
 static void keys_sort_as_their_numbers(void **state)
 {
     (void)state;
@@ -234,6 +297,8 @@ int main(void)
         cmocka_unit_test(a_flipped_bit_in_a_block_s_frame_is_noticed),
         cmocka_unit_test(a_sparse_directory_finds_its_numbers),
         cmocka_unit_test(rows_carry_their_own_checksum),
+        cmocka_unit_test(subject_rows_come_back),
+        cmocka_unit_test(full_subject_rows_are_read),
         cmocka_unit_test(keys_sort_as_their_numbers),
         cmocka_unit_test(a_subject_of_any_length_has_a_key),
     };
