@@ -105,6 +105,15 @@ static void no_news(void *arg, struct buf *out)
     (void)out;
 }
 
+/* Positions of sources (jsapi/replicate.h) are cursors too, but no consumers. */
+static struct cursor *next_consumer(struct stream *s, size_t *at)
+{
+    struct cursor *c;
+    while ((c = store_cursor_next(s, at)) && slice_starts(store_cursor_spec(c)->name, SLICE(".")))
+        ;
+    return c;
+}
+
 static void put_cursor(struct cursor *c, FILE *to, bool attach)
 {
     static const struct pending_rules rules = {.tracks = true, .ack_wait = NS_PER_S};
@@ -141,7 +150,7 @@ static void put_stream(struct stream *s, FILE *to, bool attach)
         _exit(7);
     }
     store_state(s, &state);
-    for (size_t at = 0; store_cursor_next(s, &at);)
+    for (size_t at = 0; next_consumer(s, &at);)
         ncursors++;
     const struct stream_spec *spec = store_stream_spec(s);
     (void)fprintf(to, "stream %.*s %.*s %llu %llu %llu %llu %zu %zu %zu\n",
@@ -152,7 +161,7 @@ static void put_stream(struct stream *s, FILE *to, bool attach)
     (void)fwrite(spec->config.p, 1, spec->config.n, to);
     (void)fwrite(buf_slice(&facts).p, 1, facts.len, to);
     buf_release(&facts);
-    for (size_t at = 0; (c = store_cursor_next(s, &at));)
+    for (size_t at = 0; (c = next_consumer(s, &at));)
         put_cursor(c, to, attach);
 }
 

@@ -1,7 +1,8 @@
 """powercut [--images N] [--seed N] …    scripts/powercut says them all
 
 Records a server's files and answers while traffic runs, builds N images of what a disk may hold after a power cut,
-opens each with the store's own recovery and compares. Exit status 1 when anything is wrong.
+opens each with the store's own recovery and compares; on some the server itself goes on. Exit status 1 when anything
+is wrong.
 """
 import argparse
 import asyncio
@@ -19,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "tests/interop"), str(ROOT / "tests/fault")]
 
-from frondtest import FROND_BIN, Frond  # noqa: E402
+from frondtest import FROND_BIN, Frond, wait_for  # noqa: E402
 import traffic  # noqa: E402
 from share import share  # noqa: E402
 from judge import Facts, Judge  # noqa: E402
@@ -31,6 +32,7 @@ TOOLS = next((path for path in (FROND_BIN.parent / "tests/fault", ROOT / "build/
 QUOTA = 1 << 26
 PER_TAPE = 4000  # images of one recording
 GO_ON = 10  # one image of so many is written to and opened once more
+LIVE_ON = 100  # on one image of so many, and never one of the others, the server itself goes on
 
 
 def record(binary, directory, seed, steps):
@@ -105,6 +107,8 @@ class Examiner:
         self.disk.play(cut)
         manner = self.disk.image(self.work / "image", self.dice("image", image))
         found = self.judged(cut, image % GO_ON == 0)
+        if image % LIVE_ON == 1 and not found:
+            found = self.lived_on(cut)
         self.done += 1
         self.manners[manner.split()[0]] += 1
         self.wrong += [(self.seed, image, cut, manner, kind, text) for kind, text in found]
@@ -124,6 +128,37 @@ class Examiner:
             for name, stream in facts.streams.items():
                 stream.cursors = after.streams[name].cursors if name in after.streams else {}
         return found + self.judge.judge(cut, facts)
+
+
+    def lived_on(self, cut):
+        """The server starts on what is left, and what its work queue held is collected in the end."""
+        server = Frond(self.work / "image", name="powercut", binary=Path(self.args.binary).absolute(), monitor=False,
+                       jetstream={"max_file_store": QUOTA})
+        server.start()
+        try:
+            wait_for(lambda: not waiting(server), 60, "the work queue is collected")
+        except AssertionError as error:
+            return [("living on", str(error))]
+        finally:
+            server.kill()
+            server.check()
+        out = self.work / "out"
+        why = self.opener.open(self.work / "image/store", out, False)
+        if why:
+            return [("living on", why)]
+        return self.judge.collected(Facts(Path(f"{out}.facts").read_bytes()))
+
+
+def waiting(server):
+    """How many messages are still in the work queue that another stream collects, if both are there."""
+    counts = []
+    with server.raw() as client:
+        client.hello()
+        client.send("SUB answers 1")
+        for name in ("IN", "OUT"):
+            client.send(f"PUB $JS.API.STREAM.INFO.{name} answers 0", "")
+            counts.append(json.loads(client.message().payload).get("state", {}).get("messages"))
+    return 0 if None in counts else counts[1]
 
 
 def share_out(args, seed, images, tape, truth, work, deadline):

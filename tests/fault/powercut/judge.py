@@ -117,6 +117,15 @@ class Judge:
                 wrong.append(("back" if gone else "invented", f"stream {name}: {text}"))
                 continue
             wrong += [(kind, f"{name}: {what}") for kind, what in self._stream(cut, life, found, config, text)]
+        return wrong + self.collected(facts)
+
+    def collected(self, facts):
+        """What a work queue held is there, or where it is collected."""
+        wrong = []
+        for life in self.lives:
+            if life.stream.goes_to and life.stream.name in facts.streams:
+                there = facts.streams.get(life.stream.goes_to.name)
+                wrong += collected(life, facts.streams[life.stream.name], there.facts if there else [])
         return wrong
 
     def _stream(self, cut, life, found, config, text):
@@ -124,18 +133,18 @@ class Judge:
         if trouble:
             yield "config", f"{text}: {trouble}"
         yield from differences(config, life.configs[text], text)
-        facts = set(found.facts)
+        facts, elsewhere = set(found.facts), life.stream.goes_to or life.stream.comes_from
         seqs = [FACT.unpack(fact)[0] for fact in found.facts]
         lost = sorted(life.must - facts)
-        if lost:
+        if lost and not elsewhere:
             yield "lost", f"{len(lost)} acknowledged, the first {FACT.unpack(lost[0])}"
         strange = sorted(facts - life.may)
-        if strange:
+        if strange and not life.stream.comes_from:
             known = {record.mark for record in life.stream.records}
             first = FACT.unpack(strange[0])
             yield "back" if first[1] in known else "invented", f"{len(strange)} records, the first {first}"
         gaps = [fact for fact in life.known - facts if FACT.unpack(fact)[0] <= found.last]
-        if gaps:
+        if gaps and not elsewhere:
             yield "gap", f"{len(gaps)} below the last number, the first {FACT.unpack(min(gaps))}"
         if seqs != sorted(set(seqs)) or len(seqs) != found.msgs:
             yield "numbers", f"{len(seqs)} records, {found.msgs} messages"
@@ -144,7 +153,8 @@ class Judge:
             yield "numbers", f"first {found.first}, last {found.last}; records {seqs[:1]} to {seqs[-1:]}"
         if found.msgs and found.last - found.first + 1 != found.msgs + found.holes:
             yield "numbers", f"{found.first} to {found.last}: {found.msgs} messages, {found.holes} holes"
-        yield from self._consumers(cut, life, found, set(seqs))
+        if not elsewhere:
+            yield from self._consumers(cut, life, found, set(seqs))
 
     def _consumers(self, cut, life, found, seqs):
         alive = [one for one in life.consumers if one[1][0] < cut and one[2][1] >= cut]
@@ -174,6 +184,21 @@ class Judge:
             early = [seq for seq in settled if acks.get(seq, (NEVER,))[0] >= cut]
             if early:
                 yield "ack", f"consumer {name}: settled without an ack: {sorted(early)[:5]} (delivered {delivered})"
+
+
+def collected(life, here, there):
+    """A work queue and the stream that collects it: what was acknowledged is in one of both, there once and in order."""
+    name, marks = life.stream.name, [FACT.unpack(fact)[1] for fact in there]
+    known = {record.mark: record.seq for record in life.stream.records}
+    lost = {FACT.unpack(fact)[1] for fact in life.must - set(here.facts)} - set(marks)
+    if lost:
+        yield "lost", f"{name}: {len(lost)} acknowledged and collected by nobody, the first {min(lost)}"
+    invented = set(marks) - {FACT.unpack(fact)[1] for fact in life.may}
+    if invented:
+        yield "invented", f"{name}: {len(invented)} collected that nobody sent, the first {min(invented)}"
+    numbers = [known.get(mark, 0) for mark in marks]
+    if numbers != sorted(set(numbers)):
+        yield "order", f"{name}: collected twice or out of order: {len(marks)} records, {len(set(marks))} different"
 
 
 def differences(stored, answered, name):

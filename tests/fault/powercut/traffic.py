@@ -42,6 +42,8 @@ class Stream:
     records: list = field(default_factory=list)
     consumers: list = field(default_factory=list)
     live: list = field(default_factory=list)  # records nothing was sent against
+    goes_to: "Stream" = None  # a work queue that this one collects: what leaves it is there
+    comes_from: "Stream" = None
 
 
 class Wire:
@@ -431,6 +433,20 @@ async def interest(driver, steps):
     await work_queue(driver, steps, "INT", "interest", ("one", "two"))
 
 
+async def collected(driver, steps):
+    """A work queue that another stream of this server collects: each message is in one of both."""
+    dice, into = driver.dice, Driver(driver.wire, driver.dice, driver.truth)
+    await driver.create("OUT", subjects=["out.>"], retention="workqueue")
+    await into.create("IN", sources=[{"name": "OUT"}])
+    driver.stream.goes_to, into.stream.comes_from = into.stream, driver.stream
+    for _ in range(steps):
+        await driver.room(dice.choice([1, 8, 64]))
+        driver.publish(f"out.{dice.randint(1, 3)}", dice.randint(10, 3000))
+        if dice.random() < 0.02:
+            await into.change(max_msg_size=1_000_000 + dice.randint(1, 1000))
+    await driver.room()
+
+
 async def short_lived(driver, steps, number):
     dice = driver.dice
     while steps > 0:
@@ -449,7 +465,8 @@ async def short_lived(driver, steps, number):
 
 async def play(port, seed, steps):
     marks, truth, tasks = itertools.count(1), [], []
-    crew = [limits, newest, ring, retries, bucket, work_queue, interest, lambda d, n: short_lived(d, n, 1), lambda d, n: short_lived(d, n, 2)]
+    crew = [limits, newest, ring, retries, bucket, work_queue, interest, collected, lambda d, n: short_lived(d, n, 1),
+            lambda d, n: short_lived(d, n, 2)]
     wires = []
     for number, role in enumerate(crew):
         wires.append(await Wire(f"w{number}").open(port, marks))
