@@ -42,6 +42,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "server/loop.h"
+#include "server/pace.h"
 #include "server/tls.h"
 
 #define FLUSH_NS   (2 * NS_PER_S)
@@ -112,6 +113,7 @@ static void room_end(void *arg)
     while ((e = list_pop(&now)) != NULL) {
         struct conn *c = LIST_ENTRY(e, struct conn, dirty);
         conn_flush_now(c);
+        c->begun = false;
         conn_after_flush(c);
     }
     while ((e = list_pop(&r->dead)) != NULL) {
@@ -394,6 +396,7 @@ int conn_dial(struct loop *l, const char *ip, uint16_t port, int64_t timeout_ns,
         return E_SYS;
     struct conn *c = conn_new(l, fd, fn, arg);
     note_peer(&c->peer, &ss);
+    pace_dial(fd, &ss);
     c->state = DIALING;
     *out = c;
     if (connect(fd, (struct sockaddr *)&ss, n) != 0 && errno != EINPROGRESS && errno != EINTR) {

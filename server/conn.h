@@ -20,8 +20,9 @@
  * piece; DATA then waits until they are there.
  *
  * Writing: bytes gather in the connection's output and leave at the end of the turn in one
- * sendmsg, or at once above 320 KiB. Payloads shared by several receivers are referenced, not
- * copied (conn_write_msg). An idle connection holds no buffers.
+ * sendmsg; of much output the first 16 KiB leave at once, and later what is above 320 KiB.
+ * Payloads shared by several receivers are referenced, not copied (conn_write_msg). An idle
+ * connection holds no buffers.
  *
  * Closing: conn_close() stops reading and unlinks; GONE comes at the end of the turn, then the
  * memory goes. With flush set, what waits is sent first, for at most 2 s, GONE comes after that,
@@ -78,7 +79,7 @@ void conn_write(struct conn *c, const void *p, size_t n);
 /* The same in two steps: room for n bytes, then what of it counts. The hot path of MSG. */
 char *conn_reserve(struct conn *c, size_t n);
 void conn_commit(struct conn *c, size_t n);
-/* bytes [from, from + n) of m->data, by reference. */
+/* bytes [from, from + n) of m->data, by reference; the end of the message is written behind it. */
 void conn_write_msg(struct conn *c, struct msg *m, size_t from, size_t n);
 /* Bytes that the kernel has not taken yet. */
 size_t conn_pending(const struct conn *c);

@@ -56,6 +56,7 @@ struct conn {
     bool yielded;          /* show the rest without reading */
     bool above;            /* output was over the low-water mark since the last DRAINED */
     bool read_wants_write; /* TLS: the read goes on when the socket can be written */
+    bool begun;            /* some of this turn's output has been sent */
     bool shown;            /* DATA is being handled, input is `cur` */
     struct slice cur;      /* not yet consumed, in the shared buffer */
     struct buf in;         /* the rest */

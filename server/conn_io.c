@@ -9,9 +9,11 @@
  * TLS gives a record at a time, so it is asked until the buffer is full or the socket empty; what
  * is left inside OpenSSL is fetched next turn (conn_mark_again), for no event will tell of it.
  *
- * Writing: the chain leaves by sendmsg, up to 64 pieces at a time, at the end of the turn or when
- * 320 KiB wait; TLS takes it record by record. A short write means that the kernel is full: no
- * second try before it says so.
+ * Writing: the chain leaves by sendmsg, up to 64 pieces at a time, at the end of the turn, and
+ * before it when much gathers: once at 16 KiB, so that the peer works on the beginning while we go
+ * on with the rest (a puller asks for its next batch meanwhile; each further piece would cost a
+ * wake-up and bring nothing), then whenever 320 KiB wait. TLS takes it record by record. A short
+ * write means that the kernel is full: no second try before it says so.
  *
  * What always holds
  *   (1) `shown` is set only while DATA is being handled and the input lies in the shared buffer.
@@ -30,6 +32,7 @@
 #include "server/tls.h"
 
 #define REST_COPY_MAX ((size_t)64 * 1024)
+#define WRITE_FIRST   ((size_t)16 * 1024)  /* the first piece of a turn */
 #define WRITE_NOW     ((size_t)320 * 1024) /* what one read becomes: it leaves in one send */
 #define IOV_BATCH     64
 
@@ -471,8 +474,10 @@ static bool takes_output(const struct conn *c)
 /* Something was appended. */
 static void appended(struct conn *c)
 {
-    if (c->out.bytes >= WRITE_NOW && !c->wr_on)
+    if (c->out.bytes >= (c->begun ? WRITE_NOW : WRITE_FIRST) && !c->wr_on) {
+        c->begun = true;
         conn_flush_now(c);
+    }
     conn_mark_dirty(c);
 }
 
@@ -498,7 +503,7 @@ void conn_write_msg(struct conn *c, struct msg *m, size_t from, size_t n)
     if (!takes_output(c) || n == 0)
         return;
     outq_ref(&c->out, m, from, n);
-    appended(c);
+    conn_mark_dirty(c); /* its end of line follows: both in one piece */
 }
 
 size_t conn_pending(const struct conn *c)

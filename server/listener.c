@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/loop.h"
+#include "server/pace.h"
 
 #define ACCEPT_MAX 64
 #define BACKLOG    4096
@@ -31,6 +32,7 @@ struct listener {
     int fd;
     uint16_t port;
     uint64_t accepted;
+    struct pace pace;
     bool paused;            /* by the owner */
     bool closed;            /* from inside fn */
     struct turn_timer rest; /* out of descriptors: until then */
@@ -57,7 +59,9 @@ static void on_knock(evutil_socket_t fd, short what, void *arg)
     struct listener *l = arg;
     loop_enter(l->loop);
     for (int i = 0; i < ACCEPT_MAX && !l->closed && !l->paused; i++) {
-        int peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage from = {0};
+        socklen_t n = sizeof from;
+        int peer = accept4(fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (peer < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
                 out_of_descriptors(l, errno);
@@ -65,6 +69,7 @@ static void on_knock(evutil_socket_t fd, short what, void *arg)
                 continue;
             return;
         }
+        pace_accepted(&l->pace, peer, &from);
         l->accepted++;
         l->fn(l->arg, l, peer);
     }
@@ -183,6 +188,7 @@ int listener_open(struct loop *loop, const char *host, int port, listener_fn *fn
         return E_SYS;
     struct listener *l = xcalloc(1, sizeof *l);
     *l = (struct listener){.loop = loop, .fn = fn, .arg = arg, .fd = fd, .port = real};
+    pace_listen(&l->pace, fd);
     l->host = xstrdup(host && *host ? host : "0.0.0.0");
     turn_timer_init(&l->rest, listen_again, l);
     l->ev = event_new(loop_base(loop), fd, EV_READ | EV_PERSIST, on_knock, l);

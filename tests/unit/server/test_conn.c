@@ -178,6 +178,34 @@ static void payloads_go_by_reference(void **state)
     release(&b);
 }
 
+static size_t arrived(int fd)
+{
+    static char got[1 << 20];
+    ssize_t n = recv(fd, got, sizeof got, MSG_DONTWAIT);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static void of_much_output_the_beginning_leaves_before_the_turn_is_over(void **state)
+{
+    (void)state;
+    struct end b = {0};
+    int fd[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    b.c = conn_accept(l, fd[1], end_event, &b);
+    conn_write(b.c, pattern, 10000);
+    assert_int_equal(arrived(fd[0]), 0); /* little waits for the end */
+    conn_write(b.c, pattern, 10000);
+    assert_int_equal(arrived(fd[0]), 20000);
+    conn_write(b.c, pattern, 20000);
+    assert_int_equal(arrived(fd[0]), 0); /* the rest goes in one piece */
+    loop_once(l);
+    assert_int_equal(arrived(fd[0]), 20000);
+    conn_write(b.c, pattern, 20000);
+    assert_int_equal(arrived(fd[0]), 20000); /* a new turn has a beginning of its own */
+    close(fd[0]);
+    UNTIL(!b.c);
+}
+
 static void drained_comes_once_below_the_low_water_mark(void **state)
 {
     (void)state;
@@ -464,6 +492,7 @@ int main(void)
         TEST(pauses_are_counted_and_what_was_left_comes_after),
         TEST(input_left_at_a_pause_is_shown_without_new_bytes),
         TEST(payloads_go_by_reference),
+        TEST(of_much_output_the_beginning_leaves_before_the_turn_is_over),
         TEST(drained_comes_once_below_the_low_water_mark),
         TEST(a_peer_that_takes_nothing_meets_the_write_deadline),
         TEST(last_words_reach_the_reader_despite_unread_input),
