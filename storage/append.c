@@ -225,6 +225,8 @@ static int put(struct stream *s, const struct record_in *rec, uint64_t *seq, uin
         r.subject = r.hdr = r.payload = (struct slice){0};
     uint64_t last = s->now.last_seq;
     *seq = (rec->flags & REC_EXACT) ? rec->seq : last + 1;
+    if (*seq > SEQ_MAX)
+        return E_TOOBIG;
     int err = write_record(s, &r, *seq);
     if (err)
         return err;

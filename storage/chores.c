@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/subject.h"
+#include "storage/blocks.h"
 #include "storage/limits.h"
 #include "storage/reader.h"
 #include "storage/store.h"
@@ -47,9 +48,17 @@ static bool gathered_enough(const struct store *st)
 
 /* --- purge ----------------------------------------------------------------------------------- */
 
-static bool purge_matches(const struct chore *c, const struct record *rec)
+/* The next number that may have to go. Without a filter it goes whatever is left of its record. */
+static uint64_t purge_next(const struct chore *c, struct reader *r)
 {
-    return !c->text_n || subject_match(rec->subject, text_of(c));
+    return c->text_n ? reader_next(r, c->pos) : holes_next_live(&c->s->holes, c->pos);
+}
+
+static bool purge_matches(const struct chore *c, struct reader *r, uint64_t seq)
+{
+    struct record rec;
+    return stream_live_now(c->s, seq) && (!c->text_n || (reader_know(r, seq, &rec) == 0 &&
+                                                         subject_match(rec.subject, text_of(c))));
 }
 
 /* True when this portion came to the end of the walk. */
@@ -58,25 +67,24 @@ static bool purge_portion(struct chore *c, uint32_t most)
     struct stream *s = c->s;
     struct reader r;
     reader_init(&r, s);
+    stream_load_holes(s);
     if (c->pos < s->now.first_seq)
         c->pos = s->now.first_seq;
-    uint64_t seq = reader_next(&r, c->pos);
+    uint64_t seq = purge_next(c, &r);
     for (; seq && seq <= c->upto && most; most--) {
-        struct record rec;
         c->pos = seq + 1;
-        if (stream_live_now(s, seq) && reader_get(&r, seq, true, &rec) == 0 &&
-            purge_matches(c, &rec)) {
+        if (purge_matches(c, &r, seq)) {
             if (c->counting) {
                 c->matching++;
             } else if (c->matching - c->purged <= c->keep) {
                 seq = 0;
                 break;
             } else {
-                stream_drop(s, seq, &rec);
+                stream_drop_any(s, &r, seq);
                 c->purged++;
             }
         }
-        seq = reader_next(&r, c->pos);
+        seq = purge_next(c, &r);
     }
     reader_end(&r);
     return !seq || seq > c->upto;
@@ -331,14 +339,13 @@ static bool any_row(struct store *st, enum db_table table, uint32_t sid)
 /* One commit's worth of a deleted stream; true when nothing is left. */
 static bool wipe_portion(struct reclaim *r)
 {
-    static const enum db_table tables[] = {DB_HOLES, DB_SUBJECTS, DB_CURSORS};
+    static const enum db_table tables[] = {DB_BLOCKS, DB_HOLES, DB_SUBJECTS, DB_CURSORS};
     struct batch *b = r->st->gather;
-    bool any = any_row(r->st, DB_BLOCKS, r->sid);
-    if (any)
-        change_trim(b, r->sid, UINT64_MAX, BLOCKS_A_COMMIT);
+    bool any = false;
     for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
         if (any_row(r->st, tables[i], r->sid)) {
-            change_wipe(b, tables[i], r->sid, ROWS_A_COMMIT);
+            change_wipe(b, tables[i], r->sid,
+                        tables[i] == DB_BLOCKS ? BLOCKS_A_COMMIT : ROWS_A_COMMIT);
             any = true;
         }
     }
@@ -360,7 +367,6 @@ static bool blocks_portion(struct reclaim *r)
     struct walk w;
     uint64_t first;
     unsigned part;
-    struct block b;
     struct txn *view = view_open(r->st->db);
     if (!view)
         return true;
@@ -368,7 +374,7 @@ static bool blocks_portion(struct reclaim *r)
     key_block(&k, s->sid, 0);
     bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
     bool any = on && key_is_block(w.key, s->sid, &first, &part) &&
-               block_peek(w.value, first, &b) == 0 && b.last_seq < stream_blocks_floor(s);
+               block_end(view, s->sid, first, w.value) < stream_blocks_floor(s);
     walk_end(&w);
     view_close(r->st->db);
     if (any)
@@ -388,8 +394,11 @@ static bool sweep_portion(struct reclaim *r)
         return true;
     key_stream(&k, s->sid);
     bool on = walk_seek(&w, view, DB_SUBJECTS, r->from.len ? buf_slice(&r->from) : key_slice(&k));
-    for (; on && key_of_stream(w.key, s->sid) && looks; looks--, on = walk_next(&w)) {
+    for (; on && key_of_stream(w.key, s->sid) && looks; on = walk_next(&w)) {
         struct subject_row row;
+        if (slice_cmp(w.key, buf_slice(&r->from)) < 0)
+            continue; /* a damaged key led back: these had their look */
+        looks--;
         if (subject_row_read(w.value, w.key, &row) || row.upto >= s->now.purge_floor)
             continue;
         struct slice subject = row.subject.n ? row.subject : key_subject_part(w.key);

@@ -36,9 +36,10 @@ size_t record_size(struct record *r)
     return n;
 }
 
-static uint32_t record_crc(const char *p, uint32_t len, uint32_t sid, uint64_t seq)
+uint32_t record_checksum(const char *p, uint32_t sid, uint64_t seq)
 {
     char place[16];
+    uint32_t len = rd32(p);
     le32(place, sid);
     le64(place + 4, seq);
     le32(place + 12, len);
@@ -78,7 +79,7 @@ void record_write(char *to, uint32_t sid, uint64_t seq, const struct record *r)
     }
     uint32_t len = (uint32_t)(at - to);
     le32(to, len);
-    le32(to + 4, record_crc(to, len, sid, seq));
+    le32(to + 4, record_checksum(to, sid, seq));
 }
 
 int record_read(const char *p, size_t room, struct record *r)
@@ -117,7 +118,7 @@ int record_read(const char *p, size_t room, struct record *r)
 
 bool record_sound(const char *p, uint32_t sid, uint64_t seq)
 {
-    return rd32(p + 4) == record_crc(p, rd32(p), sid, seq);
+    return rd32(p + 4) == record_checksum(p, sid, seq);
 }
 
 void record_blank(char *p, uint32_t sid, uint64_t seq)
@@ -127,7 +128,7 @@ void record_blank(char *p, uint32_t sid, uint64_t seq)
     le32(p + 8, 0);
     le16(p + 20, 0);
     le16(p + 22, RECF_SKIP);
-    le32(p + 4, record_crc(p, len, sid, seq));
+    le32(p + 4, record_checksum(p, sid, seq));
 }
 
 uint64_t record_account(size_t subject, size_t hdr, size_t payload, bool memory)
@@ -184,7 +185,8 @@ int block_peek(struct slice value, uint64_t first_seq, struct block *b)
     b->last_seq = rd64(value.p + 16);
     b->min_ts = (int64_t)rd64(value.p + 24);
     b->max_ts = (int64_t)rd64(value.p + 32);
-    return b->last_seq >= first_seq && b->used >= BLOCK_HEAD ? 0 : E_CORRUPT;
+    return b->last_seq >= first_seq && b->last_seq <= SEQ_MAX && b->used >= BLOCK_HEAD ? 0
+                                                                                       : E_CORRUPT;
 }
 
 int block_read(struct slice value, uint32_t sid, uint64_t first_seq, struct block *b)
@@ -245,7 +247,8 @@ uint64_t block_next(const struct block *b, uint64_t seq)
         seq = b->first_seq;
     if (b->flags & BLOCK_SPARSE) {
         uint32_t i = sparse_find(b, seq - b->first_seq);
-        return i < b->n ? b->first_seq + rd32(end - 8 * ((size_t)i + 1)) : 0;
+        uint64_t at = i < b->n ? b->first_seq + rd32(end - 8 * ((size_t)i + 1)) : 0;
+        return at >= seq ? at : 0; /* a directory out of order must not lead back */
     }
     for (; seq <= b->last_seq; seq++)
         if (rd32(end - 4 * (size_t)(seq - b->first_seq + 1)))
@@ -262,7 +265,8 @@ uint64_t block_prev(const struct block *b, uint64_t seq)
         return 0;
     if (b->flags & BLOCK_SPARSE) {
         uint32_t i = sparse_find(b, seq - b->first_seq + 1);
-        return i ? b->first_seq + rd32(end - 8 * (size_t)i) : 0;
+        uint64_t at = i ? b->first_seq + rd32(end - 8 * (size_t)i) : 0;
+        return at <= seq ? at : 0;
     }
     for (; seq >= b->first_seq && seq; seq--)
         if (rd32(end - 4 * (size_t)(seq - b->first_seq + 1)))
@@ -296,6 +300,12 @@ void state_read(const char *from, struct state *st)
     st->purge_floor = rd64(from + 56);
 }
 
+bool state_plausible(const struct state *st)
+{
+    return st->last_seq <= SEQ_MAX && st->first_seq <= st->last_seq + 1 &&
+           st->purge_floor <= st->last_seq + 1 && st->msgs <= st->last_seq + 1 - st->first_seq;
+}
+
 void state_row_add(struct buf *out, uint32_t sid, const struct state_row *r)
 {
     size_t at = row_begin(out);
@@ -322,7 +332,7 @@ int state_row_read(struct slice v, uint32_t sid, struct state_row *r)
     r->w_batch = take_u64(&t);
     r->w_first = take_u64(&t);
     r->w_last = take_u64(&t);
-    return t.ok ? 0 : E_CORRUPT;
+    return t.ok && state_plausible(&r->st) ? 0 : E_CORRUPT;
 }
 
 /* A subject's row is mostly small differences. They wrap, so any value can be written. Rows of the
@@ -482,22 +492,22 @@ size_t row_begin(struct buf *out)
     return at;
 }
 
-static uint32_t row_crc(uint32_t sid, const char *p, size_t n)
+uint32_t row_checksum(struct slice v, uint32_t sid)
 {
     char place[4];
     le32(place, sid);
-    return crc32c(crc32c(0, place, sizeof place), p, n);
+    return crc32c(crc32c(0, place, sizeof place), v.p + 4, v.n - 4);
 }
 
 void row_end(struct buf *out, size_t at, uint32_t sid)
 {
     char *p = out->data + out->start + at;
-    le32(p, row_crc(sid, p + 4, out->len - at - 4));
+    le32(p, row_checksum(slice_of(p, out->len - at), sid));
 }
 
 int row_open(struct slice v, uint32_t sid, struct take *t)
 {
-    if (v.n < 5 || rd32(v.p) != row_crc(sid, v.p + 4, v.n - 4))
+    if (v.n < 5 || rd32(v.p) != row_checksum(v, sid))
         return E_CORRUPT;
     if (v.p[4] != ROW_VERSION)
         return E_VERSION;

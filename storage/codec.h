@@ -68,6 +68,9 @@ static inline uint64_t rd64(const char *p)
     return x;
 }
 
+/* No stream gives a higher number: a number and a 32-bit distance never wrap. */
+static const uint64_t SEQ_MAX = UINT64_MAX - UINT32_MAX;
+
 /* --- records --------------------------------------------------------------------------------- */
 
 enum {
@@ -91,6 +94,8 @@ void record_write(char *to, uint32_t sid, uint64_t seq, const struct record *r);
 int record_read(const char *p, size_t room, struct record *r) MUST_CHECK;
 /* p is a record that record_read() took. */
 bool record_sound(const char *p, uint32_t sid, uint64_t seq);
+/* The checksum it should have; its length is right. */
+uint32_t record_checksum(const char *p, uint32_t sid, uint64_t seq);
 /* Overwrites all but the frame: what is left says that the number was used up. p is a sound record.
  */
 void record_blank(char *p, uint32_t sid, uint64_t seq);
@@ -138,6 +143,8 @@ struct state {
 enum { STATE_SIZE = 64 };
 void state_write(char *to, const struct state *st);
 void state_read(const char *from, struct state *st);
+/* Can it be of a stream? */
+bool state_plausible(const struct state *st);
 
 /* The state row: state, the index watermark, the batch it was written with. */
 struct state_row {
@@ -190,6 +197,8 @@ void add_str(struct buf *b, struct slice s);
  */
 size_t row_begin(struct buf *out);
 void row_end(struct buf *out, size_t at, uint32_t sid);
+/* The checksum it should have; v has five bytes at least. */
+uint32_t row_checksum(struct slice v, uint32_t sid);
 /* E_CORRUPT, E_VERSION. */
 int row_open(struct slice v, uint32_t sid, struct take *t) MUST_CHECK;
 

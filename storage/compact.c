@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "storage/blocks.h"
 #include "storage/reader.h"
 #include "storage/store.h"
 
@@ -215,14 +216,17 @@ static void look_at(struct compaction *c, struct walk *w, const struct block *b)
 static bool look(struct compaction *c, struct txn *view, struct walk *w, uint64_t first)
 {
     struct block b;
-    if (block_peek(w->value, first, &b) || off_limits(c->s, &b))
+    bool large = block_peek(w->value, first, &b) == 0 && block_is_large(&b);
+    if (!large && block_read(w->value, c->s->sid, first, &b)) {
+        emit(c); /* what is sound of it stays where it is */
+        return first < c->s->index.w_last;
+    }
+    if (off_limits(c->s, &b))
         return false;
-    if (b.flags & BLOCK_PARTS)
+    if (large)
         look_at_parts(c, view, first);
-    else if (block_read(w->value, c->s->sid, first, &b) == 0)
-        look_at(c, w, &b);
     else
-        emit(c);
+        look_at(c, w, &b);
     return true;
 }
 
@@ -242,7 +246,7 @@ static bool portion(struct compaction *c)
     key_block(&k, s->sid, c->pos > s->now.first_seq ? c->pos : s->now.first_seq);
     bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
     for (; on && key_is_block(w.key, s->sid, &first, &part); on = walk_next(&w)) {
-        if (part)
+        if (part || first < c->pos) /* before: a damaged key led back */
             continue;
         if (!most--) {
             c->pos = first;

@@ -20,10 +20,12 @@
 #include <limits.h>
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage/append.h"
 #include "storage/reader.h"
+#include "storage/salvage.h"
 #include "storage/store.h"
 
 enum {
@@ -214,7 +216,7 @@ static bool recount(struct stream *s, struct slice subject, struct subject_row *
     reader_init(&r, s);
     for (uint64_t seq = s->now.first_seq; (seq = reader_next(&r, seq)); seq++) {
         struct record rec;
-        if (!stream_live_now(s, seq) || reader_get(&r, seq, true, &rec) ||
+        if (seq == s->index.adding || !stream_live_now(s, seq) || reader_know(&r, seq, &rec) ||
             !slice_eq(rec.subject, subject))
             continue;
         if (!row->count++)
@@ -225,41 +227,83 @@ static bool recount(struct stream *s, struct slice subject, struct subject_row *
     return row->count > 0;
 }
 
-/* Where a key is looked for in vain, the rows beside its place are sound, or one of them may be the
- * one: its key was damaged. */
-static bool neighbours_sound(struct stream *s, struct txn *view, const struct key *k)
+enum whose { OURS, MENDED, NOT_OURS, NOBODY_KNOWS };
+
+static uint32_t place_of(struct slice key)
 {
-    struct walk w;
-    struct subject_row row;
-    bool sound = true;
-    if (!s->now.msgs)
-        return true;
-    if (walk_seek_back(&w, view, DB_SUBJECTS, key_slice(k)))
-        sound = subject_row_read(w.value, w.key, &row) == 0;
-    walk_end(&w);
-    if (walk_seek(&w, view, DB_SUBJECTS, key_slice(k)))
-        sound = sound && subject_row_read(w.value, w.key, &row) == 0;
-    walk_end(&w);
-    return sound;
+    return crc32c(0, key.p, key.n);
 }
 
-/* create: for a publish, which a row missing for another's damage does not hold up. */
-static bool look_up(struct stream *s, struct slice subject, struct subject_row *row, bool create)
+/* The row of that key, with one wrong bit put right; false: more is wrong. */
+static bool mend_row(struct slice value, struct slice key, struct subject_row *row)
+{
+    struct buf copy = BUF_INIT;
+    bool mended = salvage_row(value, place_of(key), &copy) &&
+                  subject_row_read(buf_slice(&copy), key, row) == 0;
+    buf_release(&copy);
+    row->subject = (struct slice){0};
+    return mended;
+}
+
+static enum whose read_row(const struct walk *w, const struct key *k, struct subject_row *row)
+{
+    if (subject_row_read(w->value, key_slice(k), row) == 0)
+        return OURS;
+    return mend_row(w->value, key_slice(k), row) ? MENDED : NOBODY_KNOWS;
+}
+
+/* A row beside the place where k is looked for in vain. One under a key with a wrong bit is ours
+ * when it proves itself under ours; one with a wrong bit in its value belongs where it is. Where
+ * the order is broken, ours may be anywhere. */
+static enum whose whose_row(const struct walk *w, const struct key *k, bool before,
+                            struct subject_row *row)
+{
+    struct subject_row other;
+    if (subject_row_read(w->value, key_slice(k), row) == 0)
+        return MENDED;
+    bool in_order = (slice_cmp(w->key, key_slice(k)) < 0) == before;
+    bool sound = subject_row_read(w->value, w->key, &other) == 0;
+    return in_order && (sound || mend_row(w->value, w->key, &other)) ? NOT_OURS : NOBODY_KNOWS;
+}
+
+static enum whose find_row(struct txn *view, const struct key *k, struct subject_row *row)
+{
+    struct walk w;
+    bool on = walk_seek(&w, view, DB_SUBJECTS, key_slice(k));
+    enum whose said = NOT_OURS;
+    if (on && slice_eq(w.key, key_slice(k)))
+        said = read_row(&w, k, row);
+    else {
+        if (on)
+            said = whose_row(&w, k, false, row);
+        if (on)
+            on = walk_prev(&w);
+        else {
+            walk_end(&w);
+            on = walk_seek_back(&w, view, DB_SUBJECTS, key_slice(k));
+        }
+        if (on && said == NOT_OURS)
+            said = whose_row(&w, k, true, row);
+    }
+    walk_end(&w);
+    return said;
+}
+
+static enum whose look_up(struct stream *s, struct slice subject, struct subject_row *row)
 {
     struct key k;
-    struct slice v;
     struct txn *view = view_open(s->st->db);
     if (!view)
-        return false;
+        return NOT_OURS;
     key_subject(&k, s->sid, subject);
-    bool there = txn_get(view, DB_SUBJECTS, key_slice(&k), &v), damaged, found = false;
-    if (there)
-        damaged = subject_row_read(v, key_slice(&k), row) != 0;
-    else
-        damaged = !create && !neighbours_sound(s, view, &k);
-    found = damaged ? recount(s, subject, row) : there;
+    enum whose said = find_row(view, &k, row);
     view_close(s->st->db);
-    return found;
+    if (said == NOBODY_KNOWS && s->now.msgs)
+        return recount(s, subject, row) ? MENDED : NOT_OURS;
+    if (said == MENDED)
+        log_warn("Stream '%.*s': the index row of '%.*s' is damaged and put right",
+                 SLICE_FMT(s->spec.name), SLICE_FMT(subject));
+    return said == NOBODY_KNOWS ? NOT_OURS : said;
 }
 
 static struct subject *entry_new(struct stream *s, uint64_t hash, struct slice subject)
@@ -276,8 +320,10 @@ static struct subject *entry_new(struct stream *s, uint64_t hash, struct slice s
 static struct subject *load(struct stream *s, uint64_t hash, struct slice subject, bool create)
 {
     struct subject_row row = {0};
-    bool found =
-        !s->memory && seen_maybe(&s->index.seen, hash) && look_up(s, subject, &row, create);
+    enum whose said = NOT_OURS;
+    if (!s->memory && seen_maybe(&s->index.seen, hash))
+        said = look_up(s, subject, &row);
+    bool found = said != NOT_OURS;
     if (!found && !create)
         return NULL;
     struct subject *e = entry_new(s, hash, subject);
@@ -293,6 +339,8 @@ static struct subject *load(struct stream *s, uint64_t hash, struct slice subjec
     e->last = row.last;
     e->count = row.count;
     e->flags = (uint8_t)row.flags;
+    if (said == MENDED)
+        soil(e); /* its row is written anew */
     return e;
 }
 
@@ -321,8 +369,10 @@ bool index_in_memory(struct stream *s, struct slice subject)
 
 uint64_t index_add(struct stream *s, struct slice subject, uint64_t seq)
 {
+    s->index.adding = seq;
     struct subject *e = index_get(s, subject, true);
     uint64_t before;
+    s->index.adding = 0;
     (void)index_last(s, e, ADD_LOOKS, &before);
     if (!e->count++) {
         s->now.num_subjects++;
@@ -381,6 +431,17 @@ void index_clear(struct stream *s)
 
 /* --- repairing ------------------------------------------------------------------------------- */
 
+/* Damage took what was counted, and nobody could tell whose it was. */
+static void count_none(struct stream *s, struct subject *e)
+{
+    if (e->count)
+        s->now.num_subjects -= s->now.num_subjects > 0;
+    e->count = 0;
+    e->first = e->last = e->prev = 0;
+    e->flags = 0;
+    soil(e);
+}
+
 uint64_t index_first(struct stream *s, struct subject *e, uint32_t most)
 {
     if (!(e->flags & SUBJ_FIRST_STALE))
@@ -390,7 +451,7 @@ uint64_t index_first(struct stream *s, struct subject *e, uint32_t most)
     reader_init(&r, s);
     for (seq = reader_next(&r, seq); seq && !found && most--;) {
         struct record rec;
-        if (reader_get(&r, seq, true, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
+        if (reader_know(&r, seq, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
             stream_live_now(s, seq))
             found = seq;
         else
@@ -399,6 +460,8 @@ uint64_t index_first(struct stream *s, struct subject *e, uint32_t most)
     reader_end(&r);
     if (seq)
         e->first = seq; /* progress is kept */
+    else
+        count_none(s, e);
     if (found)
         e->flags &= (uint8_t)~SUBJ_FIRST_STALE;
     return found;
@@ -415,7 +478,7 @@ bool index_last(struct stream *s, struct subject *e, uint32_t most, uint64_t *se
     bool found = false;
     while (at >= s->now.first_seq && at && !found && most--) {
         struct record rec;
-        found = reader_get(&r, at, true, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
+        found = reader_know(&r, at, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
                 stream_live_now(s, at);
         if (!found)
             at = reader_prev(&r, at - 1);
@@ -505,7 +568,7 @@ static bool catch_range(struct stream *s, uint64_t end, uint32_t *steps,
     while (seq && seq <= end && *steps) {
         struct record rec;
         bool trim = apply == catch_trim;
-        if (reader_get(&r, seq, true, &rec) == 0 && !(trim && holes_test(&s->holes, seq)))
+        if (reader_know(&r, seq, &rec) == 0 && !(trim && holes_test(&s->holes, seq)))
             apply(s, seq, &rec);
         --*steps;
         x->catch_pos = seq + 1;
@@ -526,7 +589,7 @@ static void catch_delete(struct stream *s, uint64_t batch, uint64_t seq, struct 
         struct reader r;
         struct record rec;
         reader_init(&r, s);
-        counted = reader_get(&r, seq, true, &rec) == 0;
+        counted = reader_know(&r, seq, &rec) == 0;
         reader_end(&r);
     }
     if (batch <= e->batch || !counted)

@@ -56,6 +56,7 @@ struct index {
     struct list dirty, next;           /* of the generation being written; changed since it began */
     struct list clean;                 /* the others, oldest first: could be given up */
     struct list cleans;                /* in st->cleans while any are clean (not a memory stream) */
+    uint64_t adding;                   /* the record index_add() is about: not counted yet */
     size_t ndirty;                     /* dirty and next */
     bool flushing;                     /* a generation is being written */
     struct list bucket[INDEX_BUCKETS]; /* a large generation, by ranges of subjects */

@@ -33,17 +33,6 @@ static bool over(const struct stream *s)
             (spec->max_bytes > 0 && s->now.bytes > (uint64_t)spec->max_bytes));
 }
 
-static void drop_head(struct reader *r)
-{
-    struct stream *s = r->s;
-    struct record rec;
-    uint64_t seq = s->now.first_seq;
-    if (reader_get(r, seq, true, &rec) == 0)
-        stream_drop(s, seq, &rec);
-    else
-        stream_drop_lost(s, seq);
-}
-
 /* The time of the first live record, when it isn't known. */
 static void settle_first_ts(struct stream *s)
 {
@@ -66,7 +55,7 @@ void stream_trim(struct stream *s)
         stream_settle_first(s);
         reader_init(&r, s);
         while (over(s))
-            drop_head(&r);
+            stream_drop_any(s, &r, s->now.first_seq);
         reader_end(&r);
     }
     settle_first_ts(s);
@@ -74,15 +63,20 @@ void stream_trim(struct stream *s)
 
 /* --- a subject's limit ----------------------------------------------------------------------- */
 
-static void drop_one(struct stream *s, uint64_t seq)
+/* One of e's: its subject is known even where the record can't be read. */
+static void drop_one(struct stream *s, const struct subject *e, uint64_t seq)
 {
     struct reader r;
     struct record rec;
+    if (!stream_live_now(s, seq)) { /* it went when nobody could tell its subject */
+        index_remove(s, subject_text(e), seq);
+        return;
+    }
     reader_init(&r, s);
-    if (reader_get(&r, seq, true, &rec) == 0)
+    if (reader_know(&r, seq, &rec) == 0 && slice_eq(rec.subject, subject_text(e)))
         stream_drop(s, seq, &rec);
     else
-        stream_drop_lost(s, seq);
+        stream_drop_lost(s, seq, subject_text(e));
     reader_end(&r);
 }
 
@@ -91,17 +85,21 @@ bool limits_subject(struct stream *s, struct subject *e, uint64_t most)
     while (e->count > most) {
         uint64_t first = index_first(s, e, SEARCH);
         if (!first)
-            return e->first > s->now.last_seq; /* nothing there: the count was wrong */
+            return e->count <= most; /* nothing there: the count was wrong */
+        if (most && first == e->last && !(e->flags & SUBJ_LAST_STALE)) {
+            e->count = 1; /* wrong, too: it is the only one */
+            return true;
+        }
         if (most == 1 && e->count == 2 && !(e->flags & SUBJ_LAST_STALE)) {
             uint64_t last = e->last; /* KV: the one that stays is known */
-            drop_one(s, first);
+            drop_one(s, e, first);
             if (e->count == 1) {
                 e->first = last;
                 e->flags &= (uint8_t)~SUBJ_FIRST_STALE;
             }
             continue;
         }
-        drop_one(s, first);
+        drop_one(s, e, first);
     }
     return true;
 }
@@ -114,7 +112,7 @@ uint64_t limits_first_size(struct stream *s, struct subject *e)
     if (!first)
         return 0;
     reader_init(&r, s);
-    if (reader_get(&r, first, true, &rec) == 0)
+    if (reader_know(&r, first, &rec) == 0)
         size = stream_account(s, &rec);
     reader_end(&r);
     return size;
@@ -244,7 +242,7 @@ static bool first_is_over(struct reader *r, uint64_t *upto, int64_t *due)
     int64_t ts = rec.ts;
     if (ts > now + AHEAD && !first_with_a_time(r, now, upto, &ts))
         ts = now; /* the next one that comes has not reached its age before */
-    int64_t left = age - (now - ts);
+    int64_t left = age - (now - (ts > 0 ? ts : 0)); /* before 1970: nonsense, and old */
     *due = clock_mono() + (left < FOR_EVER ? left : FOR_EVER) + 1;
     return ts <= now - age;
 }
@@ -258,7 +256,7 @@ bool limits_expire(struct stream *s, uint32_t most)
         return false;
     reader_init(&r, s);
     while (most && s->now.msgs && (s->now.first_seq <= upto || first_is_over(&r, &upto, &due))) {
-        drop_head(&r);
+        stream_drop_any(s, &r, s->now.first_seq);
         most--;
     }
     reader_end(&r);
@@ -270,10 +268,10 @@ bool limits_expire(struct stream *s, uint32_t most)
 
 void limits_clock_moved(struct stream *s, int64_t by)
 {
-    int64_t over = clock_wall() - s->spec.max_age_ns - s->now.first_ts;
+    int64_t oldest = clock_wall() - s->spec.max_age_ns;
     if (s->life != STREAM_LIVE || s->spec.max_age_ns <= 0 || !s->now.msgs)
         return;
-    if (over >= 0 && over - by < 0)
+    if (s->now.first_ts <= oldest && s->now.first_ts > oldest - by)
         log_warn("Stream '%.*s > %.*s': max_age is over for messages that were not so old before",
                  SLICE_FMT(s->spec.account), SLICE_FMT(s->spec.name));
     turn_set(s->st->turn, &s->expiry, clock_mono());

@@ -202,6 +202,10 @@ static bool rows_portion(struct listing *x, struct txn *view, unsigned *most)
     bool on =
         walk_seek(&w, view, DB_SUBJECTS, x->row_pos.len ? buf_slice(&x->row_pos) : key_slice(&k));
     for (; on && *most; --*most, on = walk_next(&w)) {
+        if (x->row_pos.len && slice_cmp(w.key, buf_slice(&x->row_pos)) < 0) {
+            ++*most; /* a damaged key led back: these were taken */
+            continue;
+        }
         if (!key_of_stream(w.key, x->s->sid) || !slice_starts(key_subject_part(w.key), head)) {
             on = false;
             break;

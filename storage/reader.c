@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "base/log.h"
+#include "storage/blocks.h"
 #include "storage/salvage.h"
 #include "storage/store.h"
 
@@ -27,6 +28,7 @@ void reader_end(struct reader *r)
     if (r->view)
         view_close(r->s->st->db);
     buf_release(&r->whole);
+    buf_release(&r->mended);
     *r = (struct reader){0};
 }
 
@@ -79,58 +81,49 @@ static void join_parts(struct reader *r, uint64_t first, struct slice head)
     walk_end(&w);
 }
 
-/* Numbers of the block that begins with `first` are below this. */
-static uint64_t block_limit(struct reader *r, uint64_t first)
+/* The block's header or directory is damaged, or its key is: what is sound of it. The one before it
+ * ends before `low`. */
+static bool rescue(struct reader *r, uint64_t first, uint64_t low, struct slice value)
 {
-    struct walk w;
-    struct key k;
-    uint64_t next = 0;
-    unsigned part = 1;
-    key_block(&k, r->s->sid, first + 1);
-    bool on = walk_seek(&w, r->view, DB_BLOCKS, key_slice(&k));
-    while (on && key_is_block(w.key, r->s->sid, &next, &part) && part)
-        on = walk_next(&w);
-    bool found = on && key_is_block(w.key, r->s->sid, &next, &part) && !part;
-    walk_end(&w);
-    return found ? next : r->s->now.last_seq + 1;
-}
-
-/* The block's header or directory is damaged: what is sound of it. */
-static bool rescue(struct reader *r, uint64_t first, struct slice value)
-{
+    struct stream *s = r->s;
     struct buf whole = BUF_INIT;
-    bool any = salvage_block(value, r->s->sid, first, block_limit(r, first), &whole, &r->cur) == 0;
+    uint64_t next = block_after(r->view, s->sid, first);
+    uint64_t limit = next > low ? next : s->now.last_seq + 1;
+    bool any = salvage_block(value, s->sid, low, limit, &whole, &r->cur) == 0 ||
+               salvage_block(value, s->sid, first, limit, &whole, &r->cur) == 0;
     buf_release(&r->whole); /* value may lie in it */
     r->whole = whole;
-    if (any && holes_set(&r->s->rescued, first))
+    r->have = any;
+    if (any && holes_set(&s->rescued, first))
         log_warn("Stream '%.*s': the block of message %llu is damaged; %u messages of it are sound",
-                 SLICE_FMT(r->s->spec.name), (unsigned long long)first, r->cur.n);
+                 SLICE_FMT(s->spec.name), (unsigned long long)first, r->cur.n);
+    if (!any && first >= s->now.first_seq && first <= s->now.last_seq)
+        stream_report_damage(s, first);
     return any;
 }
 
-/* Takes the block w stands on. False: it is damaged. */
-static bool use_block(struct reader *r, struct walk *w, uint64_t first)
+enum block_is { BLOCK_SOUND, BLOCK_ERASED, BLOCK_DAMAGED };
+
+/* Takes the block w stands on, when it is sound; *value: all of it. */
+static enum block_is use_block(struct reader *r, struct walk *w, uint64_t first,
+                               struct slice *value)
 {
     struct block peek;
-    struct slice v = w->value;
-    bool parts = block_peek(v, first, &peek) == 0 && (peek.flags & BLOCK_PARTS);
+    bool parts = block_peek(w->value, first, &peek) == 0 && (peek.flags & BLOCK_PARTS);
+    *value = w->value;
     pass(r);
     if (parts) {
-        join_parts(r, first, v);
-        v = buf_slice(&r->whole);
+        join_parts(r, first, w->value);
+        *value = buf_slice(&r->whole);
     }
-    r->have = block_read(v, r->s->sid, first, &r->cur) == 0;
+    r->have = block_read(*value, r->s->sid, first, &r->cur) == 0;
     r->in_file = true;
     r->mapped = r->have && !parts;
-    if (!r->have && parts)
-        stream_load_holes(r->s); /* erased ones are not damaged; recovery comes by before others */
-    if (!r->have && parts && holes_test(&r->s->holes, first))
-        return false;
-    if (!r->have)
-        r->have = rescue(r, first, v);
-    if (!r->have)
-        stream_report_damage(r->s, first);
-    return r->have;
+    if (r->have)
+        return BLOCK_SOUND;
+    if (parts)
+        stream_load_holes(r->s); /* recovery comes by before others */
+    return parts && holes_test(&r->s->holes, first) ? BLOCK_ERASED : BLOCK_DAMAGED;
 }
 
 static bool need_view(struct reader *r)
@@ -139,6 +132,94 @@ static bool need_view(struct reader *r)
         r->view = view_open(r->s->st->db);
     return r->view != NULL;
 }
+
+/* --- where keys can't be trusted -------------------------------------------------------------- */
+
+/* A walk over all blocks of a stream in the order they lie in, which is that of their messages,
+ * whatever their keys say. */
+struct roll {
+    struct walk w;
+    bool on;
+    uint32_t sid;
+    unsigned strangers; /* rows that are not ours: one may have been */
+    uint64_t first;     /* its key says */
+    uint64_t low;       /* numbers up to here were before it */
+    unsigned place;     /* how many blocks, with this one */
+};
+
+static void roll_begin(struct roll *x, struct txn *view, uint32_t sid)
+{
+    struct key k;
+    *x = (struct roll){.sid = sid};
+    key_block(&k, sid, 0);
+    x->on = walk_seek(&x->w, view, DB_BLOCKS, key_slice(&k));
+    while (x->on && key_of_stream(x->w.key, sid) && walk_prev(&x->w))
+        ;
+}
+
+/* The next block; false: there is none. */
+static bool roll_on(struct roll *x)
+{
+    unsigned part = 0;
+    for (; x->on && x->strangers < 3; x->on = walk_next(&x->w)) {
+        if (!key_is_block(x->w.key, x->sid, &x->first, &part))
+            x->strangers++;
+        else if (!part)
+            break;
+    }
+    return x->on && x->strangers < 3;
+}
+
+/* Takes what is sound of it. */
+static bool roll_take(struct reader *r, struct roll *x)
+{
+    struct slice value;
+    if (use_block(r, &x->w, x->first, &value) == BLOCK_DAMAGED)
+        (void)rescue(r, x->first, x->low + 1, value);
+    if (r->have && r->cur.last_seq > x->low)
+        x->low = r->cur.last_seq;
+    return r->have;
+}
+
+/* Takes the first block that ends at seq or later; back: says in *best which is the last one that
+ * begins at seq or before. stop: takes that one. */
+static bool roll_to(struct reader *r, uint64_t seq, bool back, unsigned stop, unsigned *best)
+{
+    struct roll x;
+    struct block peek;
+    bool found = false;
+    for (roll_begin(&x, r->view, r->s->sid); !found && roll_on(&x); x.on = walk_next(&x.w)) {
+        bool large = block_peek(x.w.value, x.first, &peek) == 0 && block_is_large(&peek);
+        bool passed = ++x.place != stop && large && (back || x.first < seq);
+        uint64_t begins = x.first;
+        if (passed) { /* not put together for nothing */
+            x.low = x.first > x.low ? x.first : x.low;
+        } else if (roll_take(r, &x)) {
+            begins = block_next(&r->cur, 0);
+            found = x.place == stop || (!back && r->cur.last_seq >= seq);
+        } else {
+            continue;
+        }
+        if (begins <= seq)
+            *best = x.place;
+    }
+    walk_end(&x.w);
+    return found;
+}
+
+/* Damage has put a block under a key that is out of order, or its head lies: a search may have led
+ * anywhere. */
+static bool seek_astray(struct reader *r, uint64_t seq, bool back)
+{
+    unsigned best = 0;
+    bool found = roll_to(r, seq, back, 0, &best);
+    if (back && best)
+        found = roll_to(r, seq, true, best, &best);
+    r->have &= found;
+    return found;
+}
+
+/* --- seeking --------------------------------------------------------------------------------- */
 
 /* Stands on the 12-byte key of the block that may hold seq, going back. */
 static bool block_before(struct walk *w, uint32_t sid, bool on, uint64_t *first)
@@ -149,34 +230,64 @@ static bool block_before(struct walk *w, uint32_t sid, bool on, uint64_t *first)
     return on && key_is_block(w->key, sid, first, &part) && !part;
 }
 
-static bool seek_file(struct reader *r, uint64_t seq)
+enum seek { SEEK_NOTHING, SEEK_FOUND, SEEK_ASTRAY };
+
+/* The last block that begins at seq or before. */
+static enum seek seek_before(struct reader *r, uint64_t seq)
 {
     struct key k;
     struct walk w;
+    struct slice value;
     uint64_t first = 0;
-    unsigned part;
-    uint32_t sid = r->s->sid;
-    bool found = false;
-    if (!need_view(r))
-        return false;
-    key_block(&k, sid, seq);
+    enum seek said = SEEK_NOTHING;
+    key_block(&k, r->s->sid, seq);
     bool on = walk_seek_back(&w, r->view, DB_BLOCKS, key_slice(&k));
-    if (block_before(&w, sid, on, &first))
-        found = use_block(r, &w, first) && r->cur.last_seq >= seq;
-    walk_end(&w);
-    if (found)
-        return true;
-    key_block(&k, sid, seq);
-    on = walk_seek(&w, r->view, DB_BLOCKS, key_slice(&k));
-    while (on && key_is_block(w.key, sid, &first, &part)) {
-        if (!part && use_block(r, &w, first)) {
-            found = true;
-            break;
-        }
-        on = walk_next(&w);
+    while (said == SEEK_NOTHING && block_before(&w, r->s->sid, on, &first)) {
+        enum block_is is = first > seq ? BLOCK_DAMAGED : use_block(r, &w, first, &value);
+        if (is == BLOCK_ERASED)
+            on = walk_prev(&w);
+        else
+            said = is == BLOCK_SOUND ? SEEK_FOUND : SEEK_ASTRAY;
     }
     walk_end(&w);
-    return found;
+    return said;
+}
+
+/* The first block that begins at seq or after. */
+static enum seek seek_after(struct reader *r, uint64_t seq)
+{
+    struct key k;
+    struct walk w;
+    struct slice value;
+    uint64_t first = 0;
+    unsigned part;
+    enum seek said = SEEK_NOTHING;
+    key_block(&k, r->s->sid, seq);
+    bool on = walk_seek(&w, r->view, DB_BLOCKS, key_slice(&k));
+    for (; said == SEEK_NOTHING && on && key_is_block(w.key, r->s->sid, &first, &part);
+         on = walk_next(&w)) {
+        enum block_is is = part          ? BLOCK_ERASED
+                           : first < seq ? BLOCK_DAMAGED
+                                         : use_block(r, &w, first, &value);
+        if (is != BLOCK_ERASED)
+            said = is == BLOCK_SOUND ? SEEK_FOUND : SEEK_ASTRAY;
+    }
+    walk_end(&w);
+    return said;
+}
+
+/* A block that is sound and holds seq is the one; where there is none, both of its neighbours must
+ * be sound to be believed. */
+static bool seek_file(struct reader *r, uint64_t seq)
+{
+    if (!need_view(r))
+        return false;
+    enum seek said = seek_before(r, seq);
+    if (said == SEEK_FOUND && r->cur.last_seq >= seq)
+        return true;
+    if (said != SEEK_ASTRAY)
+        said = seek_after(r, seq);
+    return said == SEEK_FOUND || (said == SEEK_ASTRAY && seek_astray(r, seq, false));
 }
 
 static uint64_t first_in_memory(const struct stream *s)
@@ -211,17 +322,14 @@ static bool seek_back(struct reader *r, uint64_t seq)
     }
     if (r->s->memory || !need_view(r))
         return false;
-    struct key k;
-    struct walk w;
-    uint64_t first;
-    key_block(&k, r->s->sid, seq);
-    bool on = walk_seek_back(&w, r->view, DB_BLOCKS, key_slice(&k)), found = false;
-    while (!found && block_before(&w, r->s->sid, on, &first)) {
-        found = use_block(r, &w, first);
-        on = walk_prev(&w);
-    }
-    walk_end(&w);
-    return found;
+    enum seek said = seek_before(r, seq);
+    if (said == SEEK_FOUND && r->cur.last_seq >= seq)
+        return true;
+    if (said != SEEK_ASTRAY && seek_after(r, seq) == SEEK_ASTRAY)
+        said = SEEK_ASTRAY;
+    else if (said == SEEK_FOUND)
+        said = seek_before(r, seq); /* the look behind it took another */
+    return said == SEEK_FOUND || (said == SEEK_ASTRAY && seek_astray(r, seq, true));
 }
 
 uint64_t reader_next(struct reader *r, uint64_t seq)
@@ -230,9 +338,9 @@ uint64_t reader_next(struct reader *r, uint64_t seq)
         uint64_t next = block_next(&r->cur, seq);
         if (next)
             return next;
-        /* A damaged block may say that it ends before it begins: on, all the same. */
-        uint64_t end = r->cur.last_seq > r->cur.first_seq ? r->cur.last_seq : r->cur.first_seq;
-        seq = (end > seq ? end : seq) + 1;
+        if (r->cur.last_seq == UINT64_MAX)
+            break;
+        seq = r->cur.last_seq + 1;
     }
     return 0;
 }
@@ -260,5 +368,17 @@ int reader_get(struct reader *r, uint64_t seq, bool check, struct record *rec)
         stream_report_damage(r->s, seq);
         return E_CORRUPT;
     }
+    return rec->flags & RECF_SKIP ? E_NOTFOUND : 0;
+}
+
+int reader_know(struct reader *r, uint64_t seq, struct record *rec)
+{
+    size_t room;
+    int err = reader_get(r, seq, true, rec);
+    if (err != E_CORRUPT)
+        return err;
+    const char *p = block_record(&r->cur, seq, &room);
+    if (!p || !salvage_record(slice_of(p, room), r->s->sid, seq, &r->mended, rec))
+        return E_CORRUPT;
     return rec->flags & RECF_SKIP ? E_NOTFOUND : 0;
 }

@@ -25,8 +25,9 @@ struct reader {
     bool in_file;     /* cur comes from the file, */
     bool mapped;      /* and lies in its mapping */
     struct block cur;
-    struct buf whole; /* a block in parts, put together, or what is sound of a damaged one */
-    bool give_back;   /* pages of blocks that were passed are let go (long forward reads) */
+    struct buf whole;  /* a block in parts, put together, or what is sound of a damaged one */
+    struct buf mended; /* what reader_know() has put right */
+    bool give_back;    /* pages of blocks that were passed are let go (long forward reads) */
 };
 
 void reader_init(struct reader *r, struct stream *s);
@@ -35,10 +36,15 @@ void reader_end(struct reader *r);
  * checksum of what comes from the file, as for everything that leaves the process or decides what
  * does. */
 int reader_get(struct reader *r, uint64_t seq, bool check, struct record *rec) MUST_CHECK;
+/* For who counts or removes: the same with check, but a record with one wrong bit is put right in
+ * memory, so that its subject and its size are known. Its message is still nobody's to have. */
+int reader_know(struct reader *r, uint64_t seq, struct record *rec) MUST_CHECK;
 /* The smallest number >= seq, or largest <= seq, that has a record, dead or alive; 0: none. */
 uint64_t reader_next(struct reader *r, uint64_t seq);
 uint64_t reader_prev(struct reader *r, uint64_t seq);
-/* Moves to the block that holds seq or the first one after it; false at the end. r->cur is it. */
+/* Moves to the block that holds seq or the first one after it; false at the end. r->cur is it, and
+ * ends at seq or later, whatever damaged keys say about their order: who goes on behind its end gets
+ * on. */
 bool reader_seek(struct reader *r, uint64_t seq);
 /* Reports a damaged record or block, once per number. */
 void stream_report_damage(struct stream *s, uint64_t seq);

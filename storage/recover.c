@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage/append.h"
+#include "storage/blocks.h"
 #include "storage/chores.h"
 #include "storage/cursor.h"
 #include "storage/journal.h"
@@ -125,6 +126,21 @@ static int load_cursors(struct recovery *r)
 
 /* --- the journal ----------------------------------------------------------------------------- */
 
+/* The last number of a block, of what is sound of it. */
+static uint64_t last_of_block(struct stream *s, uint64_t first, struct slice value)
+{
+    struct block b;
+    struct buf whole = BUF_INIT;
+    if (block_peek(value, first, &b) == 0 &&
+        (block_is_large(&b) || block_read(value, s->sid, first, &b) == 0))
+        return b.last_seq;
+    uint64_t last = first - 1;
+    if (salvage_block(value, s->sid, first, first + BLOCK_SIZE, &whole, &b) == 0)
+        last = b.last_seq;
+    buf_release(&whole);
+    return last;
+}
+
 static uint64_t newest_in_blocks(struct recovery *r, struct stream *s)
 {
     if (s->stored_last)
@@ -133,14 +149,13 @@ static uint64_t newest_in_blocks(struct recovery *r, struct stream *s)
     struct walk w;
     uint64_t first;
     unsigned part = 1;
-    struct block b;
     s->stored_last = s->spec.first_seq > 1 ? s->spec.first_seq - 1 : 0;
     key_block(&k, s->sid, UINT64_MAX);
     bool on = walk_seek_back(&w, r->view, DB_BLOCKS, key_slice(&k));
     while (on && key_is_block(w.key, s->sid, &first, &part) && part)
         on = walk_prev(&w);
-    if (on && key_is_block(w.key, s->sid, &first, &part) && block_peek(w.value, first, &b) == 0)
-        s->stored_last = b.last_seq;
+    if (on && key_is_block(w.key, s->sid, &first, &part))
+        s->stored_last = last_of_block(s, first, w.value);
     walk_end(&w);
     return s->stored_last;
 }
@@ -170,6 +185,8 @@ static int salvage_append(struct recovery *r, struct stream *s, uint64_t batch, 
     uint32_t count = take_u32(body);
     struct record rec;
     const char *p;
+    if (!body->ok || count > BLOCK_SIZE / RECORD_HEAD || seq > SEQ_MAX)
+        return E_CORRUPT; /* more than one value has room for */
     struct salvage x = {
         .p = body->rest.p, .n = body->rest.n, .sid = s->sid, .seq = seq, .limit = seq + count};
     while ((found = salvage_next(&x, &p, &rec))) {
@@ -213,8 +230,8 @@ static int op_deletes(struct stream *s, uint64_t batch, struct take *body)
     while (body->ok && body->rest.n) {
         uint64_t seq = take_u64(body);
         struct slice subject = take_bytes(body, take_u16(body));
-        if (!body->ok)
-            break;
+        if (!body->ok || seq > SEQ_MAX)
+            return E_CORRUPT;
         holes_set(&s->holes, seq);
         pin_hold(&s->st->pins, &s->holes_pin, batch, s->st->journal_at);
         if (batch > s->index.w_batch) {
@@ -229,7 +246,7 @@ static int op_deletes(struct stream *s, uint64_t batch, struct take *body)
 static int op_range(struct stream *s, uint64_t batch, struct take *body)
 {
     uint64_t first = take_u64(body), last = take_u64(body);
-    if (!body->ok)
+    if (!body->ok || first > last || last > SEQ_MAX)
         return E_CORRUPT;
     holes_set_range(&s->holes, first, last);
     pin_hold(&s->st->pins, &s->holes_pin, batch, s->st->journal_at);
@@ -243,6 +260,8 @@ static int op_new_state(struct stream *s, uint64_t batch, struct take *body)
         return E_CORRUPT;
     if (batch > s->state_pin.batch) {
         state_read(st.p, &s->now);
+        if (!state_plausible(&s->now))
+            return E_CORRUPT;
         pin_set(&s->st->pins, &s->state_pin, batch, s->st->journal_at);
     }
     return 0;
@@ -296,10 +315,11 @@ static int on_op(void *arg, uint64_t batch, char type, uint32_t sid, struct take
 
 static const int64_t AHEAD = 60 * NS_PER_S;
 
-/* When it was stored, on the clock that nobody sets; a time to come is now. */
+/* When it was stored, on the clock that nobody sets; a time to come is now, one before 1970 is
+ * nonsense, and old. */
 static int64_t mono_of(int64_t ts)
 {
-    int64_t age = clock_wall() - ts;
+    int64_t age = clock_wall() - (ts > 0 ? ts : 0);
     return clock_mono() - (age > 0 ? age : 0);
 }
 

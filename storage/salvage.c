@@ -139,3 +139,50 @@ bool salvage_bit(char *p, size_t n, uint32_t syndrome)
     }
     return false;
 }
+
+/* One wrong bit, of the checksum or of the n bytes it is for. */
+static bool mend(char *checksum, char *p, size_t n, uint32_t right)
+{
+    uint32_t syndrome = rd32(checksum) ^ right;
+    if (!syndrome || (syndrome & (syndrome - 1)))
+        return syndrome && salvage_bit(p, n, syndrome);
+    le32(checksum, right);
+    return true;
+}
+
+/* The copy is sound when its record is as long as it says and the checksum agrees. */
+static bool proved(const struct buf *copy, uint32_t sid, uint64_t seq, struct record *rec)
+{
+    struct slice p = buf_slice(copy);
+    return record_read(p.p, p.n, rec) == 0 && record_sound(p.p, sid, seq);
+}
+
+bool salvage_record(struct slice p, uint32_t sid, uint64_t seq, struct buf *out, struct record *rec)
+{
+    if (p.n < RECORD_HEAD)
+        return false;
+    buf_clear(out);
+    buf_add_slice(out, slice_head(p, BLOCK_SIZE));
+    char *copy = out->data + out->start;
+    uint32_t len = rd32(copy);
+    for (unsigned bit = 0; bit < 32; bit++) { /* of the length */
+        le32(copy, len ^ 1u << bit);
+        if (proved(out, sid, seq, rec))
+            return true;
+    }
+    le32(copy, len);
+    if (len < RECORD_HEAD || len > out->len)
+        return false;
+    return mend(copy + 4, copy + 8, len - 8, record_checksum(copy, sid, seq)) &&
+           proved(out, sid, seq, rec);
+}
+
+bool salvage_row(struct slice v, uint32_t sid, struct buf *out)
+{
+    if (v.n < 5)
+        return false;
+    buf_clear(out);
+    buf_add_slice(out, v);
+    char *copy = out->data + out->start;
+    return mend(copy, copy + 4, v.n - 4, row_checksum(v, sid));
+}

@@ -414,10 +414,11 @@ static void number_out(struct stream *s, uint64_t seq, struct slice subject, boo
     r->hole = true;
 }
 
-static void drop(struct stream *s, uint64_t seq, const struct record *r, bool head)
+static void drop_of_size(struct stream *s, uint64_t seq, const struct record *r, uint64_t bytes,
+                         bool head)
 {
-    counted_out(s, r ? stream_account(s, r) : 0);
-    s->holed += r && !head ? stream_account(s, r) : 0;
+    counted_out(s, bytes);
+    s->holed += head ? 0 : bytes;
     struct slice subject = r ? r->subject : (struct slice){0};
     if (!s->memory && !head)
         op_delete(stream_batch(s), s->sid, seq, subject);
@@ -426,6 +427,11 @@ static void drop(struct stream *s, uint64_t seq, const struct record *r, bool he
     number_out(s, seq, subject, head);
     if (seq <= s->now.first_seq)
         stream_settle_first(s);
+}
+
+static void drop(struct stream *s, uint64_t seq, const struct record *r, bool head)
+{
+    drop_of_size(s, seq, r, stream_account(s, r), head);
 }
 
 void stream_drop(struct stream *s, uint64_t seq, const struct record *r)
@@ -439,9 +445,28 @@ void stream_drop_marked(struct stream *s, uint64_t seq, const struct record *r)
     s->first_ts_stale = true;
 }
 
-void stream_drop_lost(struct stream *s, uint64_t seq)
+/* With a subject the journal has to tell it, for after a crash nobody can ask the record. */
+void stream_drop_lost(struct stream *s, uint64_t seq, struct slice subject)
 {
-    drop(s, seq, NULL, seq == s->now.first_seq);
+    struct buf copy = BUF_INIT; /* the subject may be the index entry's own text, which goes */
+    struct record rec = {0};
+    buf_add_slice(&copy, subject);
+    rec.subject = buf_slice(&copy);
+    if (subject.n)
+        drop_of_size(s, seq, &rec, 0, s->memory && seq == s->now.first_seq);
+    else
+        drop_of_size(s, seq, NULL, 0, seq == s->now.first_seq);
+    s->first_ts_stale |= seq <= s->now.first_seq;
+    buf_release(&copy);
+}
+
+void stream_drop_any(struct stream *s, struct reader *r, uint64_t seq)
+{
+    struct record rec;
+    if (reader_know(r, seq, &rec) == 0)
+        stream_drop(s, seq, &rec);
+    else
+        stream_drop_lost(s, seq, (struct slice){0});
 }
 
 void stream_settle_first(struct stream *s)

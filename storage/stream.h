@@ -136,8 +136,11 @@ void stream_drop(struct stream *s, uint64_t seq, const struct record *r);
 /* The same for a record whose bytes will be erased: its number becomes a hole even at the head,
  * because nobody can ask the record for its subject later. */
 void stream_drop_marked(struct stream *s, uint64_t seq, const struct record *r);
-/* The live record seq can't be read any more: removes its number. */
-void stream_drop_lost(struct stream *s, uint64_t seq);
+/* The live record seq can't be read any more: removes its number. subject: when it is known from
+ * elsewhere, else empty. */
+void stream_drop_lost(struct stream *s, uint64_t seq, struct slice subject);
+/* Removes the live record seq, whatever is left of it. */
+void stream_drop_any(struct stream *s, struct reader *r, uint64_t seq);
 /* Enforces max_msgs and max_bytes. */
 void stream_trim(struct stream *s);
 /* Everything up to now.last is gone; the next number will be `next`. */

@@ -355,8 +355,8 @@ static void remove_one(struct stream *s, struct reader *r, uint64_t seq, bool se
     struct record rec;
     if (!stream_live_now(s, seq))
         return;
-    if (reader_get(r, seq, true, &rec))
-        stream_drop_lost(s, seq);
+    if (reader_know(r, seq, &rec))
+        stream_drop_lost(s, seq, (struct slice){0});
     else if (secure)
         stream_drop_marked(s, seq, &rec);
     else

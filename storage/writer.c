@@ -19,8 +19,10 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "storage/blocks.h"
 #include "storage/holes.h"
 #include "storage/journal.h"
+#include "storage/salvage.h"
 
 enum { TRIM_MOST = 2048 };
 
@@ -113,11 +115,10 @@ static void trim_blocks(struct txn *t, uint32_t sid, uint64_t below, uint32_t mo
     for (; on && most; on = walk_next(&w)) {
         uint64_t first;
         unsigned part;
-        struct block b;
         if (!key_is_block(w.key, sid, &first, &part))
             break;
         if (!part) {
-            if (first >= below || block_peek(w.value, first, &b) || b.last_seq >= below)
+            if (first >= below || block_end(t, sid, first, w.value) >= below)
                 break;
             most--;
             dying = true;
@@ -166,18 +167,21 @@ static void wipe(struct txn *t, enum db_table table, uint32_t sid, uint32_t most
     walk_end(&w);
 }
 
-/* Overwrites everything of the record but its frame; directory, neighbours and numbers stay. */
+/* Overwrites everything of the record but its frame; directory, neighbours and numbers stay. In a
+ * block whose frame is damaged the record is looked for. */
 static void blank(char *block, size_t size, uint32_t sid, uint64_t first, uint64_t seq)
 {
+    struct slice value = slice_of(block, size);
+    struct buf copy = BUF_INIT;
     struct block b;
     size_t room;
     struct record r;
-    if (block_peek(slice_of(block, size), first, &b))
-        return;
-    const char *at = block_record(&b, seq, &room);
-    if (!at || record_read(at, room, &r))
-        return;
-    record_blank(block + (at - block), sid, seq);
+    bool sound = block_read(value, sid, first, &b) == 0 ||
+                 salvage_block(value, sid, first, seq + 1, &copy, &b) == 0;
+    const char *at = sound ? block_record(&b, seq, &room) : NULL;
+    if (at && record_read(at, room, &r) == 0)
+        record_blank(block + (at - b.p), sid, seq);
+    buf_release(&copy);
 }
 
 static void erase_parts(struct txn *t, uint32_t sid, uint64_t first)
@@ -207,15 +211,16 @@ static void erase(struct writer *w, struct txn *t, uint32_t sid, uint64_t seq)
     bool on = walk_seek_back(&at, t, DB_BLOCKS, key_slice(&k));
     while (on && key_is_block(at.key, sid, &first, &part) && part)
         on = walk_prev(&at);
-    bool found = on && key_is_block(at.key, sid, &first, &part) &&
-                 block_peek(at.value, first, &b) == 0 && b.last_seq >= seq;
+    bool found =
+        on && key_is_block(at.key, sid, &first, &part) && block_end(t, sid, first, at.value) >= seq;
+    bool large = found && block_peek(at.value, first, &b) == 0 && block_is_large(&b);
     size_t n = found ? at.value.n : 0;
     if (found && n <= BLOCK_SIZE)
         memcpy(w->erase_room, at.value.p, n);
     walk_end(&at);
     if (!found || n > BLOCK_SIZE)
         return;
-    if (b.flags & BLOCK_PARTS) { /* its only record: the whole value but the header goes */
+    if (large) { /* its only record: the whole value but the header goes */
         memset(w->erase_room + BLOCK_HEAD, 0, n - BLOCK_HEAD);
         erase_parts(t, sid, first);
     } else {
