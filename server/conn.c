@@ -110,6 +110,7 @@ static void room_end(void *arg)
     struct list now, *e;
     list_init(&now);
     list_splice(&now, &r->dirty);
+    list_splice(&now, &r->fresh);
     while ((e = list_pop(&now)) != NULL) {
         struct conn *c = LIST_ENTRY(e, struct conn, dirty);
         conn_flush_now(c);
@@ -136,7 +137,10 @@ static struct room *room_of(struct loop *l)
     r->loop = l;
     r->turn = loop_turn(l);
     list_init(&r->all);
+    list_init(&r->fresh);
     list_init(&r->dirty);
+    list_init(&r->heavy);
+    r->chunk = SHARED_MAX;
     list_init(&r->again);
     list_init(&r->dead);
     turn_post_init(&r->end, room_end, r);
@@ -146,6 +150,7 @@ static struct room *room_of(struct loop *l)
     if (r->shared == MAP_FAILED)
         mem_refused(SHARED_MAX);
     loop_set_conns(l, r, room_free);
+    loop_after_sockets(l, conn_served);
     return r;
 }
 
@@ -153,7 +158,7 @@ void conn_mark_dirty(struct conn *c)
 {
     if (!list_empty(&c->dirty))
         return;
-    list_push_back(&c->room->dirty, &c->dirty);
+    list_push_back(&c->room->fresh, &c->dirty);
     c->room->turn->at_end(c->room->turn->loop, &c->room->end);
 }
 
@@ -221,6 +226,7 @@ void conn_die(struct conn *c, enum conn_reason why, int err)
     turn_unset(c->room->turn, &c->guard);
     turn_unset(c->room->turn, &c->timer);
     list_unlink(&c->again);
+    list_unlink(&c->heavy);
     list_unlink(&c->dirty);
     outq_release(&c->out, &c->room->pool);
     if (c->tls) {
@@ -337,6 +343,7 @@ static struct conn *conn_new(struct loop *l, int fd, conn_event_fn *fn, void *ar
     c->fd = fd;
     list_init(&c->dirty);
     list_init(&c->again);
+    list_init(&c->heavy);
     list_push_back(&r->all, &c->link);
     buf_init(&c->in);
     turn_timer_init(&c->timer, on_timeout, c);

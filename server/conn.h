@@ -17,12 +17,13 @@
  * Reading: level-triggered, one read per readiness into one shared buffer of the loop (256 KiB);
  * only an incomplete rest is copied into a buffer of the connection. A large payload is read
  * directly where it is wanted: conn_want(n) says that the unfinished rest needs n bytes in one
- * piece; DATA then waits until they are there.
+ * piece; DATA then waits until they are there. While somebody says little at a time, those who say
+ * much are read after it, 16 KiB at a time.
  *
  * Writing: bytes gather in the connection's output and leave at the end of the turn in one
- * sendmsg; of much output the first 16 KiB leave at once, and later what is above 320 KiB.
- * Payloads shared by several receivers are referenced, not copied (conn_write_msg). An idle
- * connection holds no buffers.
+ * sendmsg; small ones (4 KiB) when the sockets of the turn are served; of much output the first
+ * 16 KiB leave at once, and later what is above 320 KiB. Payloads shared by several receivers are
+ * referenced, not copied (conn_write_msg). An idle connection holds no buffers.
  *
  * Closing: conn_close() stops reading and unlinks; GONE comes at the end of the turn, then the
  * memory goes. With flush set, what waits is sent first, for at most 2 s, GONE comes after that,

@@ -17,6 +17,9 @@
 struct tls;
 
 #define SHARED_MAX ((size_t)256 * 1024) /* one read */
+#define CHUNK      ((size_t)16 * 1024)  /* one read of a heavy connection while others are lively */
+#define BULK       16 /* short reads in a row before a heavy connection is a light one again */
+#define LITTLE     ((size_t)4 * 1024) /* a read or an output of at most so much is light */
 
 enum conn_state { DIALING, OPEN, SHAKING, FLUSHING, LINGERING, DEAD };
 
@@ -29,9 +32,12 @@ struct peer { /* an address in 20 bytes */
 struct room {
     struct loop *loop;
     const struct turn *turn;
-    struct list all;                /* conn.link */
-    struct list dirty, again, dead; /* conn.dirty, conn.again, conn.dirty */
-    struct turn_post end;           /* works off dirty and dead */
+    struct list all;          /* conn.link */
+    struct list fresh, dirty; /* conn.dirty; fresh: since the sockets were last served */
+    struct list again, dead;  /* conn.again, conn.dirty */
+    struct list heavy;        /* conn.heavy: readable, to be read after those who say little */
+    size_t chunk;             /* one read takes at most so much */
+    struct turn_post end;     /* works off dirty and dead */
     struct turn_timer again_timer, sweep_timer;
     struct outq_pool pool;
     char *shared;    /* SHARED_MAX bytes, mapped */
@@ -41,7 +47,7 @@ struct room {
 };
 
 struct conn {
-    struct list link, dirty, again;
+    struct list link, dirty, again, heavy;
     struct room *room;
     conn_event_fn *fn;
     void *arg;
@@ -50,9 +56,11 @@ struct conn {
     enum conn_reason reason;
     int fd, err; /* err: errno behind the reason */
     unsigned pauses;
+    unsigned bulk;     /* BULK after a long read, less after each short one; 0: says little */
     bool rd_on, wr_on; /* in libevent */
     bool gone_told;
     bool peer_done;        /* FIN came while we flush */
+    bool filled;           /* the last read was as long as it may be */
     bool yielded;          /* show the rest without reading */
     bool above;            /* output was over the low-water mark since the last DRAINED */
     bool read_wants_write; /* TLS: the read goes on when the socket can be written */
@@ -98,6 +106,8 @@ void conn_mark_again(struct conn *c);
 void conn_on_readable(evutil_socket_t fd, short what, void *arg);
 void conn_on_writable(evutil_socket_t fd, short what, void *arg);
 void conn_readable(struct conn *c);
+/* After the handlers of sockets: small outputs leave, then heavy connections are read. */
+void conn_served(void *room);
 /* Writes what waits; no events from inside. */
 void conn_flush_now(struct conn *c);
 /* After a flush, where events may be sent: DRAINED, the handshake's turn, the end of FLUSHING. */

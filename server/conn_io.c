@@ -9,6 +9,11 @@
  * TLS gives a record at a time, so it is asked until the buffer is full or the socket empty; what
  * is left inside OpenSSL is fetched next turn (conn_mark_again), for no event will tell of it.
  *
+ * Fairness: a connection is heavy after a read of 16 KiB, until 16 reads in a row were short. While
+ * somebody else says little (loop_lively), a heavy one that is readable is only noted; it is read
+ * when all others of the turn are served and their small outputs are gone, in chunks, and between
+ * two chunks the loop glances at the sockets. Alone it is read as ever: bulk costs what it did.
+ *
  * Writing: the chain leaves by sendmsg, up to 64 pieces at a time, at the end of the turn, and
  * before it when much gathers: once at 16 KiB, so that the peer works on the beginning while we go
  * on with the rest (a puller asks for its next batch meanwhile; each further piece would cost a
@@ -61,6 +66,18 @@ out:
     return got > 0 ? (ssize_t)got : r;
 }
 
+/* Who says little, and who much? In between they stay what they were. */
+static void note_size(struct conn *c, size_t n)
+{
+    if (n >= CHUNK)
+        c->bulk = BULK;
+    else if (n <= LITTLE && c->bulk)
+        c->bulk--; /* the end of something long, perhaps */
+    else if (n <= LITTLE)
+        loop_note_lively(c->room->loop);
+    c->filled = n >= c->room->chunk;
+}
+
 /* A count, 0 at the end, E_AGAIN, or E_IO with the connection dead. */
 static ssize_t receive(struct conn *c, struct iovec *iov, int n)
 {
@@ -84,6 +101,7 @@ static ssize_t receive(struct conn *c, struct iovec *iov, int n)
         c->in_bytes += (uint64_t)r;
         c->last_read = clock_mono();
         c->room->moved += (size_t)r;
+        note_size(c, (size_t)r);
     } else if (r == 0) {
         c->reason = CONN_EOF;
         conn_flush_now(c);
@@ -148,7 +166,8 @@ static void read_behind_copy(struct conn *c)
     size_t had = c->in.len;
     if (had)
         memcpy(shared, buf_slice(&c->in).p, had);
-    struct iovec iov = {shared + had, SHARED_MAX - had};
+    size_t room = SHARED_MAX - had;
+    struct iovec iov = {shared + had, room < c->room->chunk ? room : c->room->chunk};
     ssize_t n = receive(c, &iov, 1);
     if (n <= 0)
         return;
@@ -165,7 +184,7 @@ static void read_in_place(struct conn *c)
     char *at = room_for(c, missing);
     if (!at)
         return;
-    struct iovec iov[2] = {{at, missing}, {c->room->shared, SHARED_MAX}};
+    struct iovec iov[2] = {{at, missing}, {c->room->shared, c->room->chunk}};
     ssize_t r = receive(c, iov, wished ? 2 : 1);
     if (r <= 0)
         return;
@@ -253,8 +272,60 @@ void conn_on_readable(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct conn *c = arg;
     loop_enter(c->room->loop);
-    if (!c->yielded) /* else its share comes from on_again() */
-        conn_readable(c);
+    if (c->yielded)
+        return; /* its share comes from on_again() */
+    if (c->bulk && c->state == OPEN && loop_lively(c->room->loop)) {
+        if (list_empty(&c->heavy))
+            list_push_back(&c->room->heavy, &c->heavy);
+        return;
+    }
+    conn_readable(c);
+}
+
+/* Those who say much, one after the other, in chunks: between two of them those who say little have
+ * their turn. None gets more than it would have got at once. */
+static void read_heavy(struct room *r)
+{
+    struct list now, *e;
+    list_init(&now);
+    list_splice(&now, &r->heavy);
+    r->chunk = CHUNK;
+    while ((e = list_pop(&now)) != NULL) {
+        struct conn *c = LIST_ENTRY(e, struct conn, heavy);
+        for (size_t n = 0; n < SHARED_MAX / CHUNK; n++) {
+            c->filled = false;
+            conn_readable(c);
+            loop_glance(r->loop);
+            if (!c->filled || c->yielded || c->state != OPEN)
+                break;
+        }
+    }
+    r->chunk = SHARED_MAX;
+}
+
+/* A small output costs one send, now or later. A larger one may grow: it waits for the end. */
+static void flush_small(struct room *r)
+{
+    struct list now, *e;
+    list_init(&now);
+    list_splice(&now, &r->fresh);
+    while ((e = list_pop(&now)) != NULL) {
+        struct conn *c = LIST_ENTRY(e, struct conn, dirty);
+        if (c->state == OPEN && c->out.bytes <= LITTLE)
+            conn_flush_now(c);
+        bool through = c->state == OPEN && c->out.bytes == 0 && !c->above && !c->begun;
+        if (c->state != DEAD && !through)
+            list_push_back(&r->dirty, &c->dirty);
+    }
+}
+
+void conn_served(void *room)
+{
+    struct room *r = room;
+    if (!list_empty(&r->fresh))
+        flush_small(r);
+    if (!list_empty(&r->heavy) && r->chunk == SHARED_MAX)
+        read_heavy(r);
 }
 
 struct slice conn_input(const struct conn *c)

@@ -13,12 +13,19 @@
  *               this turn is on its way. Then posts and at_end once more
  *     frees     what was closed
  *
+ * Between two pieces, letters, jobs or some posts a long turn glances at the sockets (loop_glance)
+ * while somebody is lively: handlers run then as in the first part of a turn, and what they have to
+ * say to others who are lightly loaded leaves at once.
+ *
  * What always holds
- *   (1) libevent sleeps only when no post, due timer, at_end work, free or running job is left.
+ *   (1) libevent sleeps only when no letter, post, due timer, at_end work, free or running job is
+ *       left.
  *   (2) A job is out of the ring while it steps, and is not touched after JOB_DONE: it may be
  *       freed memory then.
  *   (3) loop_defer()red memory lives until every handler of the turn is through.
- *   (4) The eventfd is written only when the mailbox was empty: one wake-up for many letters.
+ *   (4) The eventfd is written only when the mailbox was empty: one wake-up for many letters. A
+ *       glance may empty it after the turn's mail was read: `rung` remembers.
+ *   (5) No handler, post, letter or job is on the stack in a glance.
  *
  * Time: the thread's CPU clock is read once a turn, the wall clock where the kind of work changes
  * (loop_piece). A turn above 50 ms of wall time is told, now and then, with the name of its longest
@@ -49,6 +56,8 @@
 #define END_ROUNDS     4
 #define SLOW_TURN_NS   (50 * NS_PER_MS)
 #define LOOK_NS        (50 * NS_PER_US) /* a look that takes longer was not ours alone */
+#define GLANCE_NS      (30 * NS_PER_US) /* a glance costs about 1 us */
+#define LIVELY_NS      (10 * NS_PER_MS)
 
 struct letter {
     turn_fn *fn;
@@ -89,7 +98,12 @@ struct loop {
     struct list signals;     /* on_signal */
     void *conns;             /* conn's own, per loop */
     turn_fn *conns_free;
-    bool awake; /* clocks of this turn are read */
+    turn_fn *after_sockets;
+    int64_t lively_until; /* mono */
+    int64_t looked;       /* mono: when the sockets were last looked at in this turn */
+    bool awake;           /* clocks of this turn are read */
+    bool glancing;        /* a glance is on the stack */
+    bool rung;            /* the eventfd was read, the mail not yet */
     bool stop;
 
     int mail_fd;
@@ -128,7 +142,7 @@ void loop_enter(struct loop *l)
         return;
     l->awake = true;
     clock_tick();
-    l->turn_start = l->piece_start = clock_mono_exact();
+    l->turn_start = l->piece_start = l->looked = clock_mono_exact();
     l->piece = l->piece_longest = "connections";
     l->piece_max = 0;
 }
@@ -200,6 +214,43 @@ void loop_stats_reset(struct loop *l)
     l->stats = (struct loop_stats){.longest = "nothing yet", .cpu_longest = "nothing yet"};
 }
 
+/* --- glances ------------------------------------------------------------------------------------
+ */
+
+void loop_after_sockets(struct loop *l, turn_fn *fn)
+{
+    l->after_sockets = fn;
+}
+
+static void sockets_served(struct loop *l)
+{
+    if (l->after_sockets)
+        l->after_sockets(l->conns);
+}
+
+void loop_note_lively(struct loop *l)
+{
+    l->lively_until = clock_mono() + LIVELY_NS;
+}
+
+bool loop_lively(const struct loop *l)
+{
+    return clock_mono() < l->lively_until;
+}
+
+void loop_glance(struct loop *l)
+{
+    if (!loop_lively(l) || l->glancing || clock_mono_exact() - l->looked < GLANCE_NS)
+        return;
+    const char *before = loop_piece(l, "connections");
+    l->glancing = true;
+    event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    sockets_served(l);
+    l->glancing = false;
+    loop_piece(l, before);
+    l->looked = l->piece_start;
+}
+
 /* --- letters: an array of calls ----------------------------------------------------------------
  */
 
@@ -212,11 +263,14 @@ static void letters_add(struct letters *ls, turn_fn *fn, void *arg)
     ls->at[ls->n++] = (struct letter){fn, arg};
 }
 
-/* Runs all, also those that are added meanwhile. */
-static void letters_run(struct letters *ls)
+/* Runs all, also those that are added meanwhile; l: with glances between them, or NULL. */
+static void letters_run(struct letters *ls, struct loop *l)
 {
-    for (size_t i = 0; i < ls->n; i++)
+    for (size_t i = 0; i < ls->n; i++) {
         ls->at[i].fn(ls->at[i].arg);
+        if (l)
+            loop_glance(l);
+    }
     ls->n = 0;
 }
 
@@ -315,10 +369,12 @@ static void face_mail(void *loop, turn_fn *fn, void *arg)
 static void on_mail(evutil_socket_t fd, short what, void *arg)
 {
     (void)what;
+    struct loop *l = arg;
     uint64_t count;
     ssize_t n = read(fd, &count, sizeof count);
     (void)n; /* nothing there: somebody rang twice */
-    loop_enter(arg);
+    l->rung = true;
+    loop_enter(l);
 }
 
 static void run_mail(struct loop *l)
@@ -327,11 +383,12 @@ static void run_mail(struct loop *l)
     struct letters came = l->inbox;
     l->inbox = l->reading;
     pthread_mutex_unlock(&l->lock);
+    l->rung = false;
     l->reading = came;
     if (came.n == 0)
         return;
     loop_piece(l, "mail");
-    letters_run(&l->reading);
+    letters_run(&l->reading, l);
 }
 
 /* --- posts --------------------------------------------------------------------------------------
@@ -360,13 +417,17 @@ static void run_posts(struct loop *l)
     if (list_empty(&l->posts))
         return;
     loop_piece(l, "posted work");
+    int64_t began = l->piece_start;
     struct list *e;
     for (unsigned n = 1; (e = list_pop(&l->posts)) != NULL; n++) {
         struct turn_post *p = LIST_ENTRY(e, struct turn_post, link);
         p->fn(p->arg);
-        if (n % 64 == 0 && clock_mono_exact() - l->piece_start > POSTS_MAX_NS)
+        if (n % 8 == 0)
+            loop_glance(l);
+        if (n % 64 == 0 && clock_mono_exact() - began > POSTS_MAX_NS)
             break;
     }
+    loop_glance(l);
 }
 
 /* Hand over and write; what that posts has its turn as well, a few times. */
@@ -440,6 +501,7 @@ static void run_jobs(struct loop *l)
         struct job *j = LIST_ENTRY(l->jobs.next, struct job, link);
         struct job_budget b = {.until = now + JOB_PORTION_NS < end ? now + JOB_PORTION_NS : end};
         step_job(l, j, &b);
+        loop_glance(l);
         now = clock_mono_exact();
     }
     loop_piece(l, "after jobs");
@@ -623,10 +685,10 @@ void loop_free(struct loop *l)
     if (!l)
         return;
     stop_helper(l);
-    letters_run(&l->deferred);
+    letters_run(&l->deferred, NULL);
     if (l->conns_free)
         l->conns_free(l->conns);
-    letters_run(&l->deferred);
+    letters_run(&l->deferred, NULL);
     struct list *e;
     while ((e = list_pop(&l->signals)) != NULL) {
         struct on_signal *s = LIST_ENTRY(e, struct on_signal, link);
@@ -671,7 +733,7 @@ void loop_set_conns(struct loop *l, void *conns, turn_fn *free_fn)
 static bool at_rest(const struct loop *l)
 {
     return list_empty(&l->posts) && list_empty(&l->ends) && list_empty(&l->jobs) &&
-           l->deferred.n == 0 && !l->stop;
+           l->deferred.n == 0 && !l->rung && !l->stop;
 }
 
 /* Looks for events for a moment, without sleeping; true when there were some. The core is offered
@@ -715,6 +777,7 @@ void loop_once(struct loop *l)
     if (!l->awake) {
         loop_enter(l); /* only jobs, or what the last turn left */
     }
+    sockets_served(l);
     run_timers(l);
     run_mail(l);
     run_posts(l);
@@ -725,7 +788,7 @@ void loop_once(struct loop *l)
     }
     run_ends(l);
     if (l->deferred.n)
-        letters_run(&l->deferred);
+        letters_run(&l->deferred, NULL);
     account_turn(l);
     l->awake = false;
 }

@@ -7,6 +7,9 @@
  *          → at_end (batches handed over, sockets written)
  *          → jobs, 0.2 to 1 ms, and what they post and want at the end → what was closed is freed
  *
+ * A long turn glances at the sockets between its pieces while there is somebody who says little at
+ * a time (loop_lively): who asks one question does not wait behind those who send thousands.
+ *
  * Waiting is sleeping, but while events come less than 100 us apart and are small, the loop looks
  * for the next one for a moment before it sleeps; server/loop_poll.h says what that may cost.
  *
@@ -77,5 +80,14 @@ void loop_enter(struct loop *l);
 /* Only for conn: what it keeps once per loop, freed with the loop. */
 void *loop_conns(struct loop *l);
 void loop_set_conns(struct loop *l, void *conns, turn_fn *free_fn);
+/* Also only for conn: called with `conns` when sockets were looked at and their handlers are
+ * through, in a turn and in its glances. */
+void loop_after_sockets(struct loop *l, turn_fn *fn);
+/* Somebody said little, so for the next 10 ms long turns glance at the sockets. Is it so now? */
+void loop_note_lively(struct loop *l);
+bool loop_lively(const struct loop *l);
+/* From where no handler is on the stack: looks at the sockets if loop_lively() and the last look is
+ * 30 us ago. */
+void loop_glance(struct loop *l);
 
 #endif

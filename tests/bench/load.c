@@ -5,7 +5,7 @@
  * sample (streams), and prints one line of JSON:
  *
  *     core    PORT --size 128 --msgs N [--subs 4]      PUB to one subject, so many subscribers
- *     reqrep  PORT --msgs N                            one requester, one responder, latencies
+ *     reqrep  PORT --msgs N [--gap US]                 one requester, one responder, latencies
  *     publish PORT --size 128 --msgs N --window 4000   JetStream, so many acks outstanding
  *             [--subjects K] [--run R] [--streams S] [--ids 1] [--kept K]
  *     sync    PORT --msgs N --conns 16                 so many publishers, each waits for its ack
@@ -49,7 +49,7 @@ static void take_option(struct options *o, const char *name, const char *value)
     } numbers[] = {{"--msgs", &o->msgs},         {"--window", &o->window},   {"--batch", &o->batch},
                    {"--first", &o->first},       {"--run", &o->run},         {"--conns", &o->conns},
                    {"--subjects", &o->subjects}, {"--streams", &o->streams}, {"--keys", &o->keys},
-                   {"--kept", &o->kept},         {"--pending", &o->pending}};
+                   {"--kept", &o->kept},         {"--pending", &o->pending}, {"--gap", &o->gap}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(name, numbers[i].name) == 0) {
             *numbers[i].number = v;

@@ -27,6 +27,7 @@ struct options {
     uint64_t streams;             /* subjects are streams: acks are in order in each alone */
     uint64_t conns;               /* publishers, each with a window of its own */
     uint64_t pending; /* max_ack_pending of the pull consumer; 0: the server's default */
+    uint64_t gap;     /* us from one request to the next; 0: as soon as it is answered */
     uint64_t keys;
     uint64_t kept; /* the stream keeps only so many: older ones can't be read back; 0: all */
     int subs;

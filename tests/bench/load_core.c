@@ -7,8 +7,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/bench/load.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define SUBS_MAX 64
 
@@ -109,6 +111,19 @@ void run_core(const struct options *o)
     report(total * (uint64_t)o->subs, now() - start, cpu_used() - cpu, NULL, 0);
 }
 
+/* Sleeps until `due` and tells the time; when that is over already, somebody has waited since then.
+ */
+static double its_time(double due)
+{
+    struct timespec t = {.tv_sec = (time_t)due,
+                         .tv_nsec = (long)((due - (double)(time_t)due) * 1e9)};
+    if (now() > due)
+        return due;
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+        ;
+    return now();
+}
+
 void run_reqrep(const struct options *o)
 {
     struct peer req = dial(o), rep = dial(o);
@@ -124,7 +139,7 @@ void run_reqrep(const struct options *o)
         char ask[64], answer[64];
         int n = snprintf(ask, sizeof ask, "PUB bench.req _INBOX.askr 16\r\n%016" PRIu64 "\r\n", i);
         struct message m;
-        double t = now();
+        double t = o->gap ? its_time(start + (double)(i * o->gap) / 1e6) : now();
         say(&req, ask, (size_t)n);
         do
             m = expect(&rep);
