@@ -10,11 +10,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "conf/tree.h"
 
-#include <math.h>
-
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/json.h"
 #include "base/mem.h"
 
 struct tree_slot {
@@ -193,27 +192,6 @@ static void put_string(struct buf *out, struct slice s)
     buf_add_char(out, '"');
 }
 
-/* The shortest digits that read back as f, in Go's choice of notation. */
-static void put_float(struct buf *out, double f)
-{
-    char text[400];
-    int digits = 1;
-    double size = fabs(f);
-    do
-        (void)snprintf(text, sizeof text, "%.*e", digits - 1, f);
-    while (strtod(text, NULL) != f && digits++ < 17);
-    if (size != 0 && (size < 1e-6 || size >= 1e21)) {
-        char *e = strchr(text, 'e');
-        if (e && e[2] == '0' && e[3]) /* e-07 -> e-7 */
-            memmove(e + 2, e + 3, strlen(e + 3) + 1);
-    } else {
-        int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
-        int decimals = digits - 1 - exponent;
-        (void)snprintf(text, sizeof text, "%.*f", decimals > 0 ? decimals : 0, f);
-    }
-    buf_add_str(out, text);
-}
-
 static int by_key(const void *a, const void *b)
 {
     const struct conf_node *const *x = a, *const *y = b;
@@ -263,7 +241,7 @@ void conf_json(const struct conf_node *n, struct buf *out)
         buf_printf(out, "%lld", (long long)n->u.i);
         break;
     case CONF_FLOAT:
-        put_float(out, n->u.f);
+        json_put_f64(out, n->u.f);
         break;
     case CONF_BOOL:
         buf_add_str(out, n->u.b ? "true" : "false");

@@ -215,8 +215,7 @@ static void put_digits(struct buf *to, struct slice digits, long whole)
     buf_add_slice(to, slice_skip(digits, n));
 }
 
-/* The shortest digits that read back as v; an exponent only below 1e-6 and from 1e21 on. */
-static void put_f64(struct buf *to, double v)
+void json_put_f64(struct buf *to, double v)
 {
     char text[64];
     int precision = 0;
@@ -318,7 +317,7 @@ void json_u64(struct json_out *j, const char *key, uint64_t v)
 void json_f64(struct json_out *j, const char *key, double v)
 {
     before(j, key);
-    put_f64(j->to, v);
+    json_put_f64(j->to, v);
 }
 
 void json_bool(struct json_out *j, const char *key, bool v)
@@ -377,7 +376,7 @@ static void put_value(struct buf *to, json_t *v)
         put_i64(to, (int64_t)json_integer_value(v));
         break;
     case JSON_REAL:
-        put_f64(to, json_real_value(v));
+        json_put_f64(to, json_real_value(v));
         break;
     case JSON_TRUE:
         buf_add_str(to, "true");

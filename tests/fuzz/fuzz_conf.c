@@ -73,12 +73,14 @@ static void again(const struct conf_doc *doc, const struct conf_env *env)
     struct conf_error err;
     json_t *json = NULL;
     conf_json(conf_root(doc), &once);
-    if (json_read(buf_slice(&once), &json, NULL) == E_SYNTAX) {
+    /* a whole float may have more digits than our reader takes for an integer */
+    bool floats = has_float(conf_root(doc)),
+         plain = !floats && slice_find(buf_slice(&once), '\\') == once.len;
+    if (!floats && json_read(buf_slice(&once), &json, NULL) == E_SYNTAX) {
         fprintf(stderr, "no JSON: %s\n", buf_cstr(&once));
         abort();
     }
     json_free(json);
-    bool plain = slice_find(buf_slice(&once), '\\') == once.len && !has_float(conf_root(doc));
     if (plain && conf_parse_text(buf_slice(&once), "again", env, &other, &err) == 0) {
         conf_json(conf_root(other), &twice);
         if (!slice_eq(buf_slice(&once), buf_slice(&twice))) {

@@ -437,6 +437,8 @@ static void the_digest_is_that_of_the_reference(void **state)
 {
     static const struct row rows[] = {
         {"port: 4222", "sha256:797533ebd0dfba7d34a0f9337ecf147e442871f48ddfd07ed751575a5737267e"},
+        {"tls { timeout: 9399814940939981494.0 }",
+         "sha256:b276d7125a8dc51a7ceaca297c4c6adeec88ec13e141b94fe7cb6b0f0b89ed19"},
         {"port: 4222kbb2\nserver_name: (\nx\n)", NULL},
     };
     struct conf_doc *doc;
