@@ -38,6 +38,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -120,6 +121,10 @@ struct loop {
     struct list returned; /* worked on, done() not yet called */
 
     struct loop_poll poll;
+    int64_t expected; /* mono: a mail is likely to come then; 0: none is */
+    int alarm_fd;     /* a timerfd that rings shortly before, */
+    int64_t alarm;    /* as it was set */
+    struct event *alarm_ev;
     struct loop_stats stats;
     int64_t worked; /* by the last turn, wall */
     int64_t turn_start, cpu_before, piece_start, piece_max;
@@ -377,6 +382,20 @@ static void on_mail(evutil_socket_t fd, short what, void *arg)
     loop_enter(l);
 }
 
+static void face_expect(void *loop, int64_t due)
+{
+    ((struct loop *)loop)->expected = due;
+}
+
+/* That is all: it was only to be awake. */
+static void on_alarm(evutil_socket_t fd, short what, void *arg)
+{
+    (void)what, (void)arg;
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof count);
+    (void)n;
+}
+
 static void run_mail(struct loop *l)
 {
     pthread_mutex_lock(&l->lock);
@@ -388,6 +407,7 @@ static void run_mail(struct loop *l)
     if (came.n == 0)
         return;
     loop_piece(l, "mail");
+    l->expected = 0;
     letters_run(&l->reading, l);
 }
 
@@ -643,16 +663,19 @@ struct loop *loop_new(void)
     event_set_mem_functions(cells_malloc, cells_realloc, cells_free);
     struct event_base *base = new_base();
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (!base || fd < 0) {
+    int alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (!base || fd < 0 || alarm_fd < 0) {
         if (base)
             event_base_free(base);
         if (fd >= 0)
             close(fd);
+        if (alarm_fd >= 0)
+            close(alarm_fd);
         return NULL;
     }
     (void)signal(SIGPIPE, SIG_IGN);
     struct loop *l = xcalloc(1, sizeof *l);
-    *l = (struct loop){.base = base, .mail_fd = fd, .timer_armed = INT64_MAX};
+    *l = (struct loop){.base = base, .mail_fd = fd, .alarm_fd = alarm_fd, .timer_armed = INT64_MAX};
     list_init(&l->posts);
     list_init(&l->ends);
     list_init(&l->jobs);
@@ -663,7 +686,9 @@ struct loop *loop_new(void)
     pthread_cond_init(&l->help_cond, NULL);
     l->timer_ev = event_new(base, -1, 0, on_timer, l);
     l->mail_ev = event_new(base, fd, EV_READ | EV_PERSIST, on_mail, l);
+    l->alarm_ev = event_new(base, alarm_fd, EV_READ | EV_PERSIST, on_alarm, l);
     ASSERT(l->timer_ev && l->mail_ev && event_add(l->mail_ev, NULL) == 0);
+    ASSERT(l->alarm_ev && event_add(l->alarm_ev, NULL) == 0);
     l->face = (struct turn){.loop = l,
                             .timer_set = face_timer_set,
                             .timer_stop = face_timer_stop,
@@ -671,6 +696,7 @@ struct loop *loop_new(void)
                             .unpost = face_unpost,
                             .at_end = face_at_end,
                             .mail = face_mail,
+                            .expect = face_expect,
                             .job_start = face_job_start,
                             .job_stop = face_job_stop};
     loop_stats_reset(l);
@@ -697,6 +723,8 @@ void loop_free(struct loop *l)
     }
     event_free(l->timer_ev);
     event_free(l->mail_ev);
+    event_free(l->alarm_ev);
+    close(l->alarm_fd);
     event_base_free(l->base);
     close(l->mail_fd);
     pthread_mutex_destroy(&l->lock);
@@ -736,12 +764,11 @@ static bool at_rest(const struct loop *l)
            l->deferred.n == 0 && !l->rung && !l->stop;
 }
 
-/* Looks for events for a moment, without sleeping; true when there were some. The core is offered
- * to others between two looks. */
-static bool look(struct loop *l)
+/* Looks for events from `before` (now) on, without sleeping; true when there were some. The core is
+ * offered to others between two looks. */
+static bool look(struct loop *l, int64_t before, int64_t until)
 {
-    int64_t before = l->piece_start, now,
-            until = before + loop_poll_for(&l->poll, before, l->worked);
+    int64_t now;
     while (before < until) {
         event_base_loop(l->base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
         if (l->awake)
@@ -757,11 +784,39 @@ static bool look(struct loop *l)
     return false;
 }
 
+static void set_alarm(struct loop *l, int64_t at)
+{
+    struct itimerspec when = {.it_value = {at / NS_PER_S, at % NS_PER_S}};
+    if (l->alarm == at)
+        return;
+    l->alarm = at;
+    (void)timerfd_settime(l->alarm_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+/* Sleeps until shortly before the mail that is expected, then looks for it; true when something
+ * came. */
+static bool await_mail(struct loop *l)
+{
+    int64_t from, until, now = l->piece_start;
+    if (!loop_poll_expected(&l->poll, now, l->worked, l->expected, &from, &until))
+        return false;
+    if (now < from) {
+        set_alarm(l, from);
+        event_base_loop(l->base, EVLOOP_ONCE);
+        now = clock_mono_exact();
+    }
+    if (!l->awake && now >= from && !look(l, now, until))
+        l->expected = 0;
+    return l->awake;
+}
+
 /* At rest, the last turn is accounted: waiting began at piece_start. */
 static void wait_for_events(struct loop *l)
 {
     int64_t began = l->piece_start;
-    if (!look(l))
+    if (await_mail(l))
+        return;
+    if (!look(l, began, began + loop_poll_for(&l->poll, began, l->worked)))
         event_base_loop(l->base, EVLOOP_ONCE);
     if (l->awake)
         loop_poll_note(&l->poll, l->turn_start - began);

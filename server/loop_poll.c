@@ -7,6 +7,15 @@ int64_t loop_poll_for(const struct loop_poll *p, int64_t now, int64_t worked)
     return worked <= LOOP_POLL_WORK && now >= p->alone ? p->ns : 0;
 }
 
+bool loop_poll_expected(const struct loop_poll *p, int64_t now, int64_t worked, int64_t due,
+                        int64_t *from, int64_t *until)
+{
+    *from = due - LOOP_POLL_EARLY;
+    *until = due + LOOP_POLL_LATE;
+    return due && now < *until && *from - now < LOOP_POLL_FAR && worked <= LOOP_POLL_WORK &&
+           now >= p->alone;
+}
+
 void loop_poll_note(struct loop_poll *p, int64_t waited)
 {
     if (waited > LOOP_POLL_MOST)

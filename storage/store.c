@@ -26,7 +26,7 @@
 #include "storage/mishap.h"
 #include "storage/space.h"
 
-enum { CURSOR_LAG_MS = 50, COOL_AFTER_S = 2 };
+enum { SMALL_COMMIT = 16 * 1024, CURSOR_LAG_MS = 50, COOL_AFTER_S = 2 };
 
 /* --- accounts -------------------------------------------------------------------------------- */
 
@@ -295,6 +295,8 @@ static void fly(struct store *st, struct batch *b)
 {
     st->flying = b;
     writer_give(st->writer, b);
+    if (b->nwaiters && b->bytes < SMALL_COMMIT && st->small_commit_ns)
+        st->turn->expect(st->turn->loop, clock_mono_exact() + st->small_commit_ns);
 }
 
 /* What waits for the disk next, before the answers of the last batch are given: the disk need not
@@ -455,6 +457,9 @@ void store_receipt(struct store *st, struct batch *b)
 static void note_commit(struct store *st, const struct batch *b)
 {
     struct store_stats *x = &st->stats;
+    int64_t *small = &st->small_commit_ns;
+    if (b->bytes < SMALL_COMMIT) /* follows the median */
+        *small += *small ? (b->took_ns > *small ? *small : -*small) / 32 : b->took_ns;
     x->commits++;
     x->ops += b->appended + b->nops;
     x->last_commit_ns = b->took_ns;

@@ -70,6 +70,7 @@ struct store {
     struct batch *mem_spare;
     struct list ready;
     uint64_t durable_batch;     /* the newest that is on disk */
+    int64_t small_commit_ns;    /* about how long a small commit takes; 0: none was made yet */
     struct turn_post hand_over; /* at the end of the turn */
     struct turn_post mem_back;  /* receipts of memory streams */
     int64_t waiting;            /* bytes not durable yet */

@@ -55,6 +55,9 @@ struct turn {
         struct turn_post *p); /* after all posted work: hand the batch over, flush sockets */
     void (*mail)(void *loop, turn_fn *fn,
                  void *arg); /* any thread: fn(arg) runs soon on the loop thread */
+    /* A mail is likely to come at `due` (monotonic ns) and somebody waits for it: the loop may be
+     * awake by then. The next mail ends it, whosever it is. */
+    void (*expect)(void *loop, int64_t due);
     void (*job_start)(void *loop, struct job *j); /* a running job: no-op; a waiting one wakes */
     void (*job_stop)(void *loop, struct job *j);  /* forgets it; not from inside its own step() */
 };

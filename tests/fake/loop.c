@@ -43,6 +43,11 @@ struct loop {
     turn_fn *conns_free;
 };
 
+static void expect(void *loop, int64_t due)
+{
+    (void)loop, (void)due;
+}
+
 static void mail(void *loop, turn_fn *fn, void *arg)
 {
     struct loop *l = loop;
@@ -122,8 +127,8 @@ struct loop *loop_new(void)
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->came, NULL);
     turn_post_init(&l->frees, run_deferred, l);
-    l->face =
-        (struct turn){l, timer_set, timer_stop, post, unpost, at_end, mail, job_start, job_stop};
+    l->face = (struct turn){l,      timer_set, timer_stop, post,      unpost,
+                            at_end, mail,      expect,     job_start, job_stop};
     wires_open(l);
     return l;
 }

@@ -46,6 +46,11 @@ static void at_end(void *loop, struct turn_post *p)
         list_push_back(&ft->ends, &p->link);
 }
 
+static void expect(void *loop, int64_t due)
+{
+    (void)loop, (void)due;
+}
+
 static void mail(void *loop, turn_fn *fn, void *arg)
 {
     struct fake_turn *ft = loop;
@@ -89,7 +94,8 @@ static void move_clocks(struct fake_turn *ft, int64_t ns)
 void fake_turn_init(struct fake_turn *ft)
 {
     *ft = (struct fake_turn){
-        .turn = {ft, timer_set, timer_stop, post, unpost, at_end, mail, job_start, job_stop},
+        .turn = {ft, timer_set, timer_stop, post, unpost, at_end, mail, expect, job_start,
+                 job_stop},
         .job_budget_ns = 1,
         .mono = NS_PER_S,
         .wall = FAKE_TURN_WALL,

@@ -5,6 +5,7 @@
 #include "server/loop.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -180,6 +181,29 @@ static void mail_from_other_threads_arrives_once_each(void **state)
     for (int i = 0; i < 3; i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(letters_seen, 60000);
+}
+
+static void *write_stop(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 200; i++) /* the loop may sleep, or not yet */
+        sched_yield();
+    t->mail(t->loop, stop, NULL);
+    return NULL;
+}
+
+/* Later than it was expected, or before: it comes all the same. */
+static void mail_arrives_whenever_it_was_expected(void **state)
+{
+    static const int64_t dues[] = {-NS_PER_S, -1, 1, 300 * NS_PER_US, NS_PER_MS, NS_PER_S};
+    (void)state;
+    for (size_t i = 0; i < 20 * sizeof dues / sizeof *dues; i++) {
+        pthread_t thread;
+        t->expect(l, clock_mono_exact() + dues[i % (sizeof dues / sizeof *dues)]);
+        assert_int_equal(pthread_create(&thread, NULL, write_stop, NULL), 0);
+        loop_run(l);
+        pthread_join(thread, NULL);
+    }
 }
 
 struct counting {
@@ -391,6 +415,7 @@ int main(void)
         TEST(a_timer_that_is_always_due_does_not_keep_the_turn),
         TEST(posts_run_in_order_then_the_end_then_the_frees),
         TEST(mail_from_other_threads_arrives_once_each),
+        TEST(mail_arrives_whenever_it_was_expected),
         TEST(a_job_rests_until_it_is_woken),
         TEST(a_finished_job_may_be_freed),
         TEST(a_wake_during_the_step_is_not_lost),

@@ -63,6 +63,24 @@ static void a_wanted_core_is_left_for_a_while(void **state)
     assert_true(loop_poll_for(&p, now + LOOP_POLL_CROWDED, 0) > 0);
 }
 
+static void an_expected_mail_is_waited_for_awake(void **state)
+{
+    struct loop_poll p = {0};
+    int64_t now = NS_PER_S, due = now + 300 * NS_PER_US, from, until;
+
+    (void)state;
+    assert_true(loop_poll_expected(&p, now, 0, due, &from, &until));
+    assert_true(now < from && from < due && due < until);
+    assert_true(until - from <= LOOP_POLL_MOST);
+    assert_true(loop_poll_expected(&p, due, LOOP_POLL_WORK, due, &from, &until));
+    assert_false(loop_poll_expected(&p, now, 0, 0, &from, &until)); /* none is expected */
+    assert_false(loop_poll_expected(&p, until, 0, due, &from, &until));
+    assert_false(loop_poll_expected(&p, now, LOOP_POLL_WORK + 1, due, &from, &until));
+    assert_false(loop_poll_expected(&p, due - NS_PER_S, 0, due, &from, &until));
+    loop_poll_crowded(&p, now);
+    assert_false(loop_poll_expected(&p, now, 0, due, &from, &until));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -70,6 +88,7 @@ int main(void)
         cmocka_unit_test(close_together_is_looked_for_up_to_the_most),
         cmocka_unit_test(after_real_work_it_sleeps),
         cmocka_unit_test(a_wanted_core_is_left_for_a_while),
+        cmocka_unit_test(an_expected_mail_is_waited_for_awake),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
