@@ -27,7 +27,8 @@ static const struct cfg_table request_table = {"JSApiStreamInfoRequest", rows,
 
 struct details { /* gathered for one request, in its arena; the buffers are its own */
     struct info_request req;
-    struct buf subjects, deleted; /* JSON */
+    struct buf subjects, deleted; /* JSON; comes in pieces, */
+    struct json_out out;          /* through this */
     uint64_t total;
     bool asked_subjects, asked_deleted;
 };
@@ -100,41 +101,55 @@ static void release(struct details *d)
     buf_release(&d->deleted);
 }
 
-static void on_subjects(void *arg, int err, const struct subject_count *list, size_t n,
-                        uint64_t total)
+/* The list begins with the first piece that is not empty, and is closed with the last. */
+static struct json_out *piece(struct details *d, struct buf *to, size_t n, bool array)
 {
-    struct request *r = arg;
-    struct details *d = r->arg;
-    struct json_out j;
-
-    if (!err && n) {
-        json_begin(&j, &d->subjects);
-        json_obj(&j, NULL);
-        for (size_t i = 0; i < n; i++) {
-            json_key_slice(&j, list[i].subject);
-            json_u64(&j, NULL, list[i].msgs);
-        }
-        json_end(&j);
+    if (!to->len && n) {
+        json_begin(&d->out, to);
+        if (array)
+            json_arr(&d->out, NULL);
+        else
+            json_obj(&d->out, NULL);
     }
-    d->total = err ? 0 : total;
+    return &d->out;
+}
+
+static void piece_over(struct request *r, struct buf *to, int err)
+{
+    struct details *d = r->arg;
+    if (to->len)
+        json_end(&d->out);
+    if (err)
+        buf_clear(to);
     next(r);
 }
 
-static void on_deleted(void *arg, int err, const uint64_t *seqs, size_t n, uint64_t as_of)
+static void on_subjects(void *arg, int err, const struct subject_count *list, size_t n,
+                        uint64_t total, bool more)
 {
     struct request *r = arg;
     struct details *d = r->arg;
-    struct json_out j;
+    struct json_out *j = piece(d, &d->subjects, n, false);
 
-    (void)as_of;
-    if (!err && n) {
-        json_begin(&j, &d->deleted);
-        json_arr(&j, NULL);
-        for (size_t i = 0; i < n; i++)
-            json_u64(&j, NULL, seqs[i]);
-        json_end(&j);
+    for (size_t i = 0; i < n; i++) {
+        json_key_slice(j, list[i].subject);
+        json_u64(j, NULL, list[i].msgs);
     }
-    next(r);
+    d->total = err ? 0 : total;
+    if (!more)
+        piece_over(r, &d->subjects, err);
+}
+
+static void on_deleted(void *arg, int err, const uint64_t *seqs, size_t n, bool more)
+{
+    struct request *r = arg;
+    struct details *d = r->arg;
+    struct json_out *j = piece(d, &d->deleted, n, true);
+
+    for (size_t i = 0; i < n; i++)
+        json_u64(j, NULL, seqs[i]);
+    if (!more)
+        piece_over(r, &d->deleted, err);
 }
 
 static void finish(struct request *r, struct details *d)

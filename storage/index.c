@@ -29,9 +29,12 @@
 #include "storage/store.h"
 
 enum {
-    EVICT_LOOKS = 8192,   /* clean entries looked at after each commit */
-    ADD_LOOKS = 256,      /* records looked at for the newest one before, where that was removed */
-    GRAVE_PORTION = 1000, /* entries freed before the clock is read */
+    EVICT_LOOKS = 8192,      /* clean entries looked at after each commit, */
+    EVICT_FEW = 64,          /* before the clock is read; */
+    EVICT_NS = 500000,       /* so long at most, */
+    EVICT_NS_MANY = 2000000, /* or so long while there are far too many; a job does the rest */
+    ADD_LOOKS = 256,     /* records looked at for the newest one before, where that was removed */
+    GRAVE_PORTION = 256, /* entries freed before the clock is read */
     CATCH_APPENDS = 0,
     CATCH_DELETES,
     CATCH_TRIMS,
@@ -74,6 +77,11 @@ static void lay_by(struct subject *e)
         list_push_back(&st->cleans, &x->cleans);
 }
 
+static void entry_free(struct store *st, struct subject *e)
+{
+    slab_free(&st->entries, e, sizeof *e + e->n);
+}
+
 static void forget(struct subject *e)
 {
     struct index *x = &e->stream->index;
@@ -86,7 +94,7 @@ static void forget(struct subject *e)
         st->clean_subjects--;
     (void)htab_del(&x->table, hash_slice(subject_text(e)), same_entry, e);
     list_unlink(&e->link);
-    free(e);
+    entry_free(st, e);
 }
 
 /* --- graves ---------------------------------------------------------------------------------- */
@@ -104,7 +112,7 @@ static bool dig(struct grave *g, unsigned most)
 {
     struct list *e;
     for (; most && (e = list_pop(&g->entries)) != NULL; most--)
-        free(LIST_ENTRY(e, struct subject, link));
+        entry_free(g->st, LIST_ENTRY(e, struct subject, link));
     return list_empty(&g->entries);
 }
 
@@ -308,7 +316,7 @@ static enum whose look_up(struct stream *s, struct slice subject, struct subject
 
 static struct subject *entry_new(struct stream *s, uint64_t hash, struct slice subject)
 {
-    struct subject *e = xmalloc(sizeof *e + subject.n);
+    struct subject *e = slab_alloc(&s->st->entries, sizeof *e + subject.n);
     *e = (struct subject){.stream = s, .n = (uint32_t)subject.n};
     memcpy(e->text, subject.p, subject.n);
     list_init(&e->link);
@@ -508,24 +516,59 @@ bool index_knows_last(struct stream *s, struct slice subject, uint64_t up_to, ui
     return same_past && (!e || (!e->prev && e->first > s->shown.last_seq));
 }
 
+/* The oldest clean entry goes, unless its row isn't durable. */
+static void evict_one(struct store *st)
+{
+    struct index *x = LIST_ENTRY(st->cleans.next, struct index, cleans);
+    list_unlink(&x->cleans);
+    if (list_empty(&x->clean))
+        return;
+    list_push_back(&st->cleans, &x->cleans); /* a look at each in turn */
+    struct subject *e = LIST_ENTRY(x->clean.next, struct subject, link);
+    /* forget() unlinks what it frees. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+    if (e->last > e->stream->shown.last_seq || e->written > st->durable_batch) {
+        list_unlink(&e->link);
+        list_push_back(&x->clean, &e->link);
+    } else {
+        forget(e);
+    }
+}
+
+static bool too_many(const struct store *st)
+{
+    return st->clean_subjects > st->lazy_at.clean_max && !list_empty(&st->cleans);
+}
+
+/* An entry lies anywhere in memory: on a slow machine a thousand of them are ten milliseconds. True
+ * when time was over before the looks were. */
+static bool evict_some(struct store *st, int64_t until)
+{
+    for (unsigned looks = EVICT_LOOKS; looks && too_many(st); looks--) {
+        if (looks % EVICT_FEW == 0 && clock_mono_exact() >= until)
+            return true;
+        evict_one(st);
+    }
+    return false;
+}
+
+static enum job_result on_evict(struct job *j, const struct job_budget *budget)
+{
+    struct store *st = CONTAINER_OF(j, struct store, evict);
+    return evict_some(st, budget->until) ? JOB_MORE : JOB_DONE;
+}
+
 void index_evict(struct store *st)
 {
-    unsigned looks = EVICT_LOOKS;
-    while (st->clean_subjects > st->lazy_at.clean_max && looks-- && !list_empty(&st->cleans)) {
-        struct index *x = LIST_ENTRY(st->cleans.next, struct index, cleans);
-        list_unlink(&x->cleans);
-        if (list_empty(&x->clean))
-            continue;
-        list_push_back(&st->cleans, &x->cleans); /* a look at each in turn */
-        struct subject *e = LIST_ENTRY(x->clean.next, struct subject, link);
-        /* forget() unlinks what it frees. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-        if (e->last > e->stream->shown.last_seq || e->written > st->durable_batch) {
-            list_unlink(&e->link);
-            list_push_back(&x->clean, &e->link);
-        } else {
-            forget(e);
-        }
-    }
+    if (!too_many(st))
+        return;
+    bool many = st->clean_subjects > 16 * st->lazy_at.clean_max;
+    if (evict_some(st, clock_mono_exact() + (many ? EVICT_NS_MANY : EVICT_NS)))
+        st->turn->job_start(st->turn->loop, &st->evict);
+}
+
+void index_evict_init(struct store *st)
+{
+    job_init(&st->evict, "giving up subjects", on_evict);
 }
 
 /* --- after a crash --------------------------------------------------------------------------- */

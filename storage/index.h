@@ -106,8 +106,9 @@ bool index_wants_flush(const struct stream *s, int64_t now, bool force);
 bool index_flush(struct stream *s, size_t most);
 /* The entry's row is in the gathering batch. */
 void index_cleaned(struct subject *e);
-/* Keeps the number of clean entries bounded. */
+/* Keeps the number of clean entries bounded: some now, the rest in a job. */
 void index_evict(struct store *st);
+void index_evict_init(struct store *st);
 
 /* Applies what came after the watermark, some thousand steps; true when it is done. */
 bool index_catch_up(struct stream *s, uint32_t steps);

@@ -14,7 +14,7 @@
 #include "storage/reader.h"
 #include "storage/store.h"
 
-enum { PORTION = 1000, SLOTS = 4096 };
+enum { PORTION = 256, SLOTS = 1024, BULKY = 1 << 14 };
 
 void listing_begin(struct listing *x, struct stream *s, const struct slice *patterns, size_t n,
                    size_t offset, size_t limit)
@@ -31,6 +31,25 @@ void listing_release(struct listing *x)
     buf_release(&x->row_pos);
     buf_release(&x->names);
     *x = (struct listing){0};
+}
+
+/* The next array that is large. */
+static bool drop(struct listed **at, size_t *cap)
+{
+    if (*cap < BULKY)
+        return false;
+    free(*at);
+    *at = NULL;
+    *cap = 0;
+    return true;
+}
+
+bool listing_release_some(struct listing *x)
+{
+    if (drop(&x->fresh, &x->fresh_cap) || drop(&x->page, &x->page_cap))
+        return false;
+    listing_release(x);
+    return true;
 }
 
 struct slice listing_name(const struct listing *x, const struct listed *l)

@@ -44,9 +44,11 @@ struct listing {
 
 void listing_begin(struct listing *x, struct stream *s, const struct slice *patterns, size_t n,
                    size_t offset, size_t limit);
-/* About a thousand subjects; true when all is done. */
+/* Some hundred subjects; true when all is done. */
 bool listing_portion(struct listing *x);
 struct slice listing_name(const struct listing *x, const struct listed *l);
 void listing_release(struct listing *x);
+/* The same in portions; true when nothing is left. Names and page are gone with the first. */
+bool listing_release_some(struct listing *x);
 
 #endif

@@ -8,6 +8,11 @@
  * others (written to since, or their newest one was removed) are put into a table, and one walk
  * back over the records finds all of them.
  *
+ * An answer may be large: subjects and holes are told in pieces, a portion each, and what was
+ * gathered is freed one array a turn, for the kernel takes milliseconds to take back a hundred
+ * megabytes. A portion is counted so that its random accesses stay below the budget on a machine
+ * whose memory is slow, too.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/looks.h"
 
@@ -19,7 +24,7 @@
 #include "storage/reader.h"
 #include "storage/store.h"
 
-enum { PORTION = 1000 };
+enum { PORTION = 1000, FEW = 128 }; /* records in a row; what lies anywhere */
 
 enum look_kind { LOOK_COUNT, LOOK_LASTS, LOOK_SUBJECTS, LOOK_DELETED };
 
@@ -28,7 +33,6 @@ struct store_job {
     struct job job;
     struct stream *s;
     enum look_kind kind;
-    bool canceled;
     bool lasts; /* LOOK_COUNT of the newest of each subject */
     uint64_t as_of, from, up_to;
     uint64_t pos; /* records below were looked at */
@@ -39,6 +43,8 @@ struct store_job {
     bool begun;
     struct listing list; /* of subjects */
     bool listed;         /* it is complete */
+    size_t told;         /* LOOK_SUBJECTS: so many of its page */
+    bool leaving;        /* answered; memory goes */
     struct htab open;    /* subjects whose newest number the walk back has to find: struct listed */
     uint64_t back;       /* where that walk goes on; 0: not begun */
     struct msort sort;   /* of seqs, at the end */
@@ -49,6 +55,7 @@ struct store_job {
         store_count_fn *count;
         store_seqs_fn *seqs;
         store_subjects_fn *subjects;
+        store_deleted_fn *deleted;
     } done;
     void *arg;
 };
@@ -74,31 +81,36 @@ static void look_free(struct store_job *l)
     free(l);
 }
 
-static void answer_subjects(struct store_job *l, int err)
+/* The next piece of the page; true when it was the last. */
+static bool tell_subjects(struct store_job *l)
 {
-    size_t n = err ? 0 : l->list.npage;
-    struct subject_count *out = xmalloc((n + 1) * sizeof *out);
-    for (size_t i = 0; i < n; i++)
-        out[i] =
-            (struct subject_count){listing_name(&l->list, &l->list.page[i]), l->list.page[i].count};
-    l->done.subjects(l->arg, err, out, n, l->list.total);
-    free(out);
+    struct subject_count out[FEW];
+    size_t n = 0;
+    for (; n < FEW && l->told < l->list.npage; n++) {
+        const struct listed *x = &l->list.page[l->told++];
+        out[n] = (struct subject_count){listing_name(&l->list, x), x->count};
+    }
+    bool more = l->told < l->list.npage;
+    l->done.subjects(l->arg, 0, out, n, l->list.total, more);
+    return !more;
 }
 
 static void answer(struct store_job *l, int err)
 {
-    if (l->canceled)
-        return;
     switch (l->kind) {
     case LOOK_COUNT:
         l->done.count(l->arg, err, l->count, l->as_of);
         return;
     case LOOK_LASTS:
-    case LOOK_DELETED:
         l->done.seqs(l->arg, err, l->seqs, err ? 0 : l->nseqs, l->as_of);
         return;
+    case LOOK_DELETED: /* told, unless something went wrong */
+        if (err)
+            l->done.deleted(l->arg, err, NULL, 0, false);
+        return;
     case LOOK_SUBJECTS:
-        answer_subjects(l, err);
+        if (err)
+            l->done.subjects(l->arg, err, NULL, 0, 0, false);
         return;
     }
 }
@@ -111,7 +123,8 @@ void looks_end(struct stream *s, int err)
         struct store_job *l = LIST_ENTRY(e, struct store_job, link);
         t->job_stop(t->loop, &l->job);
         list_unlink(&l->link);
-        answer(l, err);
+        if (!l->leaving)
+            answer(l, err);
         look_free(l);
     }
 }
@@ -121,7 +134,7 @@ void looks_removed(struct stream *s, uint64_t seq, uint64_t last, struct slice s
     LIST_EACH(e, &s->jobs)
     {
         struct store_job *l = LIST_ENTRY(e, struct store_job, link);
-        if (l->kind != LOOK_COUNT || l->lasts || !l->begun)
+        if (l->kind != LOOK_COUNT || l->lasts || !l->begun || l->leaving)
             continue;
         if (last && last >= l->from) { /* a whole range went: begin behind it */
             l->count = 0;
@@ -170,11 +183,11 @@ static void found_last(struct store_job *l, uint64_t seq)
         add_seq(l, seq);
 }
 
-/* Asks the index for the next thousand; pos counts them. */
+/* Asks the index for the next few; pos counts them. */
 static void ask_index(struct store_job *l)
 {
     uint64_t top = l->up_to && l->up_to < l->as_of ? l->up_to : l->as_of;
-    for (unsigned n = 0; n < PORTION && l->pos < l->list.npage; n++, l->pos++) {
+    for (unsigned n = 0; n < FEW && l->pos < l->list.npage; n++, l->pos++) {
         struct listed *x = &l->list.page[l->pos];
         struct slice subject = listing_name(&l->list, x);
         uint64_t seq = x->last;
@@ -263,20 +276,26 @@ static int count_portion(struct store_job *l)
     return seq && seq <= l->as_of ? E_AGAIN : 0;
 }
 
-static int deleted_portion(struct store_job *l)
+/* Looks for the next thousand and tells them; false: they were the last. */
+static bool deleted_portion(struct store_job *l)
 {
     struct stream *s = l->s;
+    uint64_t found[PORTION], seq;
+    size_t n = 0;
+    bool more = true;
     stream_load_holes(s);
-    uint64_t seq = l->pos > s->shown.first_seq ? l->pos : s->shown.first_seq;
-    for (unsigned n = 0; n < PORTION && l->nseqs < l->limit; n++) {
+    seq = l->pos > s->shown.first_seq ? l->pos : s->shown.first_seq;
+    for (unsigned looks = 0; looks < PORTION && more; looks++, seq++) {
         seq = holes_next_dead(&s->holes, seq);
-        if (seq > l->as_of)
-            return 0;
-        if (!holes_test(&s->undone, seq))
-            add_seq(l, seq);
-        l->pos = ++seq;
+        if (seq <= l->as_of && !holes_test(&s->undone, seq))
+            found[n++] = seq;
+        more = seq <= l->as_of && l->count + n < l->limit;
     }
-    return l->nseqs < l->limit ? E_AGAIN : 0;
+    l->pos = seq;
+    l->count += n;
+    if (n || !more)
+        l->done.deleted(l->arg, 0, found, n, more);
+    return more;
 }
 
 /* --- running --------------------------------------------------------------------------------- */
@@ -289,28 +308,43 @@ static int portion(struct store_job *l)
     case LOOK_LASTS:
         return lasts_portion(l);
     case LOOK_SUBJECTS:
-        return listing_portion(&l->list) ? 0 : E_AGAIN;
+        if (l->listed)
+            return tell_subjects(l) ? 0 : E_AGAIN;
+        l->listed = listing_portion(&l->list);
+        return E_AGAIN;
     case LOOK_DELETED:
-        return deleted_portion(l);
+        return deleted_portion(l) ? E_AGAIN : 0;
     }
     return 0;
+}
+
+/* Frees one of the large things; true when none is left. */
+static bool leave(struct store_job *l)
+{
+    if (!listing_release_some(&l->list))
+        return false;
+    void *seqs = l->seqs;
+    l->seqs = NULL;
+    free(seqs);
+    return !seqs;
 }
 
 static enum job_result on_step(struct job *j, const struct job_budget *budget)
 {
     struct store_job *l = CONTAINER_OF(j, struct store_job, job);
-    while (!l->canceled) {
-        if (!index_catch_up(l->s, PORTION))
+    while (!l->leaving) {
+        if (!index_catch_up(l->s, FEW))
             return JOB_MORE;
         int err = portion(l);
         if (err != E_AGAIN) {
-            list_unlink(&l->link);
+            l->leaving = true;
             answer(l, err);
-            break;
         }
         if (job_over(budget))
             return JOB_MORE;
     }
+    if (!leave(l))
+        return JOB_MORE;
     look_free(l);
     return JOB_DONE;
 }
@@ -389,14 +423,14 @@ int store_subjects(struct stream *s, struct slice filter, size_t offset, size_t 
     return 0;
 }
 
-int store_deleted(struct stream *s, size_t limit, store_seqs_fn *done, void *arg,
+int store_deleted(struct stream *s, size_t limit, store_deleted_fn *done, void *arg,
                   struct store_job **cancel)
 {
     if (s->life != STREAM_LIVE)
         return E_CLOSED;
     struct store_job *l = look_new(s, LOOK_DELETED, NULL, arg, cancel);
     l->limit = limit;
-    l->done.seqs = done;
+    l->done.deleted = done;
     return 0;
 }
 

@@ -328,6 +328,8 @@ static struct store *store_new(const struct store_config *cfg, const struct stor
     list_init(&st->ready);
     list_init(&st->cleans);
     list_init(&st->graves);
+    slabs_init(&st->entries);
+    index_evict_init(st);
     list_init(&st->dirty_cursors);
     list_init(&st->reclaims);
     list_init(&st->compactions);
@@ -341,6 +343,7 @@ static void stop_timers(struct store *st)
 {
     turn_unset(st->turn, &st->lazy);
     turn_unset(st->turn, &st->second);
+    st->turn->job_stop(st->turn->loop, &st->evict);
     st->turn->unpost(st->turn->loop, &st->hand_over);
     st->turn->unpost(st->turn->loop, &st->mem_back);
 }
@@ -386,6 +389,7 @@ static void store_free(struct store *st)
     batch_free(st->mem);
     batch_free(st->mem_spare);
     pool_free(st->pool);
+    slabs_release(&st->entries);
     htab_release(&st->names);
     for (size_t i = 0; i < st->nusages; i++)
         free((char *)st->usages[i].account.p);
@@ -400,7 +404,9 @@ int store_open(const struct store_config *cfg, const struct store_host *host, st
 {
     struct store *st = store_new(cfg, host);
     char *text = NULL;
-    mallopt(M_MMAP_THRESHOLD, 1 << 30); /* LMDB mallocs every dirty run of pages */
+    /* LMDB mallocs every dirty run of pages. What is larger than any of these grows and goes by
+     * moving pages (mremap), not bytes: no turn pays for a copy of a hundred megabytes. */
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     int err = open_file(st, &text);
     if (!err)

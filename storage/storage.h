@@ -256,17 +256,19 @@ typedef void store_seqs_fn(void *arg, int err, const uint64_t *seqs, size_t n, u
 int store_last_seqs(struct stream *s, const struct store_filter *f, uint64_t up_to, size_t limit,
                     store_seqs_fn *done, void *arg, struct store_job **cancel) MUST_CHECK;
 /* Subjects with their counts, in byte order, skipping `offset`, at most `limit`; total is how many
- * match. done gets them all at once; the array is borrowed during the call. */
+ * match. done gets them in pieces, borrowed during the call, a turn or more apart; the last call (or
+ * the only one, with an error) says that there are no more. */
 struct subject_count {
     struct slice subject;
     uint64_t msgs;
 };
 typedef void store_subjects_fn(void *arg, int err, const struct subject_count *subjects, size_t n,
-                               uint64_t total);
+                               uint64_t total, bool more);
 int store_subjects(struct stream *s, struct slice filter, size_t offset, size_t limit,
                    store_subjects_fn *done, void *arg, struct store_job **cancel) MUST_CHECK;
-/* The holes between first and last, ascending, at most limit. */
-int store_deleted(struct stream *s, size_t limit, store_seqs_fn *done, void *arg,
+/* The holes between first and last, ascending, at most limit; in pieces as well. */
+typedef void store_deleted_fn(void *arg, int err, const uint64_t *seqs, size_t n, bool more);
+int store_deleted(struct stream *s, size_t limit, store_deleted_fn *done, void *arg,
                   struct store_job **cancel) MUST_CHECK;
 /* done is not called any more. */
 void store_job_cancel(struct store_job *job);

@@ -738,6 +738,7 @@ void store_on_second(void *store)
     index_evict(st);
     if (++st->idle_seconds == COOL_AFTER_S) {
         pool_cool(st->pool);
+        slabs_cool(&st->entries);
         malloc_trim(0);
     }
     turn_set(st->turn, &st->second, clock_mono() + NS_PER_S);

@@ -12,6 +12,7 @@
 #define STORAGE_STORE_H
 
 #include "base/hash.h"
+#include "base/slab.h"
 #include "storage/batch.h"
 #include "storage/lmdb.h"
 #include "storage/pin.h"
@@ -84,6 +85,8 @@ struct store {
     /* lazy state */
     struct list cleans;    /* indexes with subjects in memory that could be given up */
     size_t clean_subjects; /* in all of them */
+    struct slabs entries;  /* memory of all struct subject */
+    struct job evict;      /* gives clean ones up */
     struct list graves;    /* cleared indexes being freed */
     struct list dirty_cursors;
     struct turn_timer lazy;   /* the earliest of: cursors' 50 ms, rows' 2 s */

@@ -379,10 +379,16 @@ static void on_seqs(void *arg, int err, const uint64_t *seqs, size_t n, uint64_t
         ASSERT(seqs[i] > seqs[i - 1]);
 }
 
-static void on_subjects(void *arg, int err, const struct subject_count *subjects, size_t n,
-                        uint64_t total)
+static void on_deleted(void *arg, int err, const uint64_t *seqs, size_t n, bool more)
 {
-    (void)arg, (void)total;
+    (void)more;
+    on_seqs(arg, err, seqs, n, 0);
+}
+
+static void on_subjects(void *arg, int err, const struct subject_count *subjects, size_t n,
+                        uint64_t total, bool more)
+{
+    (void)arg, (void)total, (void)more;
     for (size_t i = 1; !err && i < n; i++)
         ASSERT(slice_cmp(subjects[i - 1].subject, subjects[i].subject) < 0);
 }
@@ -421,7 +427,7 @@ static void look(struct scene *s, struct stream *st)
     (void)!store_count(st, &some, 1, true, on_count, NULL, NULL);
     (void)!store_last_seqs(st, &some, 0, 100, on_seqs, NULL, NULL);
     (void)!store_subjects(st, SLICE(">"), 0, 100, on_subjects, NULL, NULL);
-    (void)!store_deleted(st, 100, on_seqs, NULL, NULL);
+    (void)!store_deleted(st, 100, on_deleted, NULL, NULL);
     settle(s);
 }
 
