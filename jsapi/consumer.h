@@ -27,6 +27,7 @@
 #ifndef JSAPI_CONSUMER_H
 #define JSAPI_CONSUMER_H
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "jsapi/consumer_config.h"
 #include "jsapi/consumers.h"
@@ -167,10 +168,13 @@ int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg);
 void consumer_apply(struct js_consumer *c, struct consumer_config *cfg);
 /* Starts anew behind `stream` with consumer sequence 1; AWAITING ends. */
 void consumer_restart(struct js_consumer *c, uint64_t stream);
-/* Progress changed: to disk when convenient. */
+/* Progress changed: to disk when convenient. One that feeds a copy (direct) has no hurry: after a
+ * restart the copy is made to ask anew, from where it is itself (push.c). */
 static inline void consumer_dirty(struct js_consumer *c)
 {
-    if (c->cursor)
+    if (c->cursor && c->cfg->direct)
+        store_cursor_dirty_within(c->cursor, NS_PER_S);
+    else if (c->cursor)
         store_cursor_dirty(c->cursor);
 }
 /* Something must happen at due. */

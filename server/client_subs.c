@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "base/subject.h"
+#include "server/spell.h"
 
 /* Payloads from here on are referenced when a shared copy exists. Smaller ones are copied: at 1 KiB
  * a reference (two allocations, two pieces of the vector) costs 0.15 us more than the copy. */
@@ -51,24 +52,6 @@ static void sub_drop(struct client_sub *sub)
 
 /* --- MSG and HMSG -------------------------------------------------------------------------------
  */
-
-static inline char *put(char *p, const char *s, size_t n)
-{
-    memcpy(p, s, n);
-    return p + n;
-}
-
-static inline char *put_size(char *p, size_t v)
-{
-    char digits[20];
-    size_t n = sizeof digits;
-
-    do {
-        digits[--n] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    return put(p, digits + n, sizeof digits - n);
-}
 
 /* "MSG subject sid [reply] size\r\n" or "HMSG … hdr total\r\n" */
 static char *put_head(char *p, struct slice sid, const struct msg_view *m, size_t hdr_n)

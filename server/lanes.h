@@ -7,7 +7,7 @@
  *     backlog  JetStream deliveries, pulled from the store only while little waits
  *
  * Both are first in, first out, so the order within one deliver or reply subject is kept. The
- * connection is fed message by message, and only while it holds little itself: a PING or a changed
+ * connection is fed with whole messages, and only while it holds little itself: a PING or a changed
  * interest never waits behind more than that. Bytes are counted; the live lane has a limit (the
  * link is a slow consumer beyond it), the backlog has a mark at which the store is asked to rest.
  *
@@ -42,11 +42,18 @@ void lanes_init(struct lanes *l, size_t live_max);
 void lanes_release(struct lanes *l);
 /* A message in pieces (head, headers, payload, "\r\n"), copied. False: the live lane is full. */
 bool lanes_put(struct lanes *l, enum lane lane, const struct slice *pieces, size_t n);
-/* The next message to send: live before backlog; false when nothing waits. Borrowed until
- * lanes_take(). */
-bool lanes_peek(const struct lanes *l, enum lane *lane, struct slice *message);
-/* The message that lanes_peek() showed is on its way. */
-void lanes_take(struct lanes *l, enum lane lane);
+/* Whole messages, one behind the other. */
+struct lane_run {
+    enum lane lane;
+    struct slice bytes; /* borrowed until lanes_take() */
+    uint32_t msgs;
+};
+
+/* What to send next: live before backlog; one message, and those behind it that begin before `most`
+ * bytes. False when nothing waits. */
+bool lanes_peek(const struct lanes *l, size_t most, struct lane_run *run);
+/* What lanes_peek() showed is on its way. */
+void lanes_take(struct lanes *l, const struct lane_run *run);
 static inline size_t lanes_bytes(const struct lanes *l, enum lane lane)
 {
     return l->waiting[lane].bytes;

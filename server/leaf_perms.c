@@ -7,10 +7,10 @@
 #include "base/mem.h"
 #include "base/subject.h"
 
-static void free_all(char **list, size_t n)
+static void free_all(struct slice *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        free(list[i]);
+        free((char *)(uintptr_t)list[i].p);
     free(list);
 }
 
@@ -21,14 +21,14 @@ void leaf_list_release(struct leaf_list *l)
     *l = (struct leaf_list){0};
 }
 
-static void add(char ***list, size_t *n, struct slice pattern)
+static void add(struct slice **list, size_t *n, struct slice pattern)
 {
     for (size_t i = 0; i < *n; i++) {
-        if (slice_is(pattern, (*list)[i]))
+        if (slice_eq(pattern, (*list)[i]))
             return;
     }
     *list = xrealloc(*list, (*n + 1) * sizeof **list);
-    (*list)[(*n)++] = slice_dup(pattern);
+    (*list)[(*n)++] = slice_of(slice_dup(pattern), pattern.n);
 }
 
 void leaf_list_allow(struct leaf_list *l, struct slice pattern)
@@ -45,9 +45,9 @@ bool leaf_list_passes(const struct leaf_list *l, struct slice subject)
 {
     bool ok = l->nallow == 0;
     for (size_t i = 0; !ok && i < l->nallow; i++)
-        ok = subject_match(subject, slice_cstr(l->allow[i]));
+        ok = subject_match(subject, l->allow[i]);
     for (size_t i = 0; ok && i < l->ndeny; i++)
-        ok = !subject_match(subject, slice_cstr(l->deny[i]));
+        ok = !subject_match(subject, l->deny[i]);
     return ok;
 }
 
@@ -57,8 +57,8 @@ bool leaf_list_tells(const struct leaf_list *l, struct slice subject)
         return leaf_list_passes(l, subject);
     bool ok = l->nallow == 0;
     for (size_t i = 0; !ok && i < l->nallow; i++)
-        ok = subject_overlap(subject, slice_cstr(l->allow[i]));
+        ok = subject_overlap(subject, l->allow[i]);
     for (size_t i = 0; ok && i < l->ndeny; i++)
-        ok = !subject_subset(subject, slice_cstr(l->deny[i]));
+        ok = !subject_subset(subject, l->deny[i]);
     return ok;
 }

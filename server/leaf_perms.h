@@ -13,9 +13,9 @@
 #include "base/slice.h"
 
 struct leaf_list {
-    char **allow; /* owned; none: everything is allowed */
+    struct slice *allow; /* owned; none: everything is allowed */
     size_t nallow;
-    char **deny;
+    struct slice *deny;
     size_t ndeny;
 };
 

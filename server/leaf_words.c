@@ -20,6 +20,7 @@
 #include "server/leaf_state.h"
 #include "server/loop.h"
 #include "server/router.h"
+#include "server/spell.h"
 
 #define FEED_BELOW     (32 << 10) /* bytes the connection may hold; more waits in the lanes */
 #define FLUSHES_A_TURN 16   /* a fast link empties its lanes quickly, but others want their turn */
@@ -88,12 +89,16 @@ static void on_flush(void *arg)
 
 /* --- messages out ---------------------------------------------------------------------------- */
 
-static void add_groups(struct buf *b, const struct slice *queues, size_t n)
+static char *put_word(char *p, struct slice word)
 {
-    for (size_t i = 0; i < n; i++) {
-        buf_add_char(b, ' ');
-        buf_add_slice(b, queues[i]);
-    }
+    *p++ = ' ';
+    return put_slice(p, word);
+}
+
+static char *put_number(char *p, size_t n)
+{
+    *p++ = ' ';
+    return put_size(p, n);
 }
 
 /* "LMSG subject [reply | + reply q… | '|' q…] [hdr] size\r\n" */
@@ -102,27 +107,29 @@ static void write_head(struct buf *b, const struct leaf *l, const struct msg_vie
 {
     bool headers = m->hdr.n && l->peer_headers;
     bool delivery = m->via.n && m->reply.n;
-    buf_add(b, headers ? "HMSG " : "LMSG ", 5);
-    buf_add_slice(b, msg_route(m));
+    struct slice route = msg_route(m);
+    size_t most = 5 + route.n + 2 + 1 + m->reply.n + 1 + m->subject.n + 2 * 21 + 2;
+    for (size_t i = 0; i < n; i++)
+        most += 1 + queues[i].n;
+    char *start = buf_reserve(b, most), *p = put(start, headers ? "HMSG " : "LMSG ", 5);
+    p = put_slice(p, route);
     if (n)
-        buf_add_str(b, m->reply.n ? " +" : " |");
+        p = put(p, m->reply.n ? " +" : " |", 2);
     if (m->reply.n) {
-        buf_add_char(b, ' ');
-        buf_add_slice(b, m->reply);
+        p = put_word(p, m->reply);
         if (delivery && slice_starts(m->reply, SLICE("$JS.ACK.")) &&
             !slice_eq(m->via, m->subject)) {
-            buf_add_char(b, '@');
-            buf_add_slice(b, m->subject);
+            *p++ = '@';
+            p = put_slice(p, m->subject);
         }
     }
-    add_groups(b, queues, n);
-    if (headers) {
-        buf_add_char(b, ' ');
-        buf_add_u64(b, m->hdr.n);
-    }
-    buf_add_char(b, ' ');
-    buf_add_u64(b, m->payload.n + (headers ? m->hdr.n : 0));
-    buf_add(b, "\r\n", 2);
+    for (size_t i = 0; i < n; i++)
+        p = put_word(p, queues[i]);
+    if (headers)
+        p = put_number(p, m->hdr.n);
+    p = put_number(p, m->payload.n + (headers ? m->hdr.n : 0));
+    p = put(p, "\r\n", 2);
+    buf_commit(b, (size_t)(p - start));
 }
 
 static bool too_big(struct leaf *l, const struct msg_view *m)
@@ -221,12 +228,13 @@ static void on_overfull(void *arg)
 
 void leaf_words_feed(struct leaf *l)
 {
-    enum lane lane;
-    struct slice message;
+    struct lane_run run;
     for (int flushes = 0;;) {
-        while (conn_pending(l->conn) < FEED_BELOW && lanes_peek(&l->lanes, &lane, &message)) {
-            conn_write(l->conn, message.p, message.n);
-            lanes_take(&l->lanes, lane);
+        size_t has;
+        while ((has = conn_pending(l->conn)) < FEED_BELOW &&
+               lanes_peek(&l->lanes, FEED_BELOW - has, &run)) {
+            conn_write(l->conn, run.bytes.p, run.bytes.n);
+            lanes_take(&l->lanes, &run);
         }
         if (conn_pending(l->conn) < FEED_BELOW || flushes++ == FLUSHES_A_TURN)
             break;

@@ -58,8 +58,10 @@ static struct batch *batch_of(const struct cursor *c)
 
 static void soil(struct cursor *c)
 {
-    if (!c->spec.memory && list_empty(&c->dirty))
-        list_push_back(&c->s->st->dirty_cursors, &c->dirty);
+    if (c->spec.memory || !list_empty(&c->dirty))
+        return;
+    list_push_back(&c->s->st->dirty_cursors, &c->dirty);
+    c->lag = 0;
 }
 
 static void answer_with_batch(struct cursor *c, store_done_fn *done, void *arg)
@@ -200,12 +202,18 @@ int store_cursor_delete(struct cursor *c, store_done_fn *done, void *arg)
     return 0;
 }
 
-void store_cursor_dirty(struct cursor *c)
+void store_cursor_dirty_within(struct cursor *c, int64_t ns)
 {
-    if (c->spec.memory || !list_empty(&c->dirty))
+    if (c->spec.memory || (!list_empty(&c->dirty) && c->lag <= ns))
         return;
     soil(c);
-    store_lazy_by(c->s->st, clock_mono() + LAG);
+    c->lag = ns;
+    store_lazy_by(c->s->st, clock_mono() + ns);
+}
+
+void store_cursor_dirty(struct cursor *c)
+{
+    store_cursor_dirty_within(c, LAG);
 }
 
 int store_cursor_sync(struct cursor *c, store_done_fn *done, void *arg)

@@ -20,6 +20,7 @@
 struct cursor {
     struct list link;  /* in s->cursors */
     struct list dirty; /* in st->dirty_cursors */
+    int64_t lag;       /* ns it may stand there */
     struct stream *s;
     uint32_t cid;
     struct cursor_spec spec;

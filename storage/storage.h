@@ -342,6 +342,8 @@ int store_cursor_update(struct cursor *c, struct slice config, store_done_fn *do
 int store_cursor_delete(struct cursor *c, store_done_fn *done, void *arg) MUST_CHECK;
 /* Something changed: write it when convenient. Cheap, call it as often as you like. */
 void store_cursor_dirty(struct cursor *c);
+/* The same, but it may wait for ns where nothing else is written. */
+void store_cursor_dirty_within(struct cursor *c, int64_t ns);
 /* Something changed and someone waits: done when it is on disk. */
 int store_cursor_sync(struct cursor *c, store_done_fn *done, void *arg) MUST_CHECK;
 

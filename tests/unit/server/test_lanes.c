@@ -22,22 +22,29 @@ static bool put(struct lanes *l, enum lane lane, const char *text)
 
 static void expect_next(struct lanes *l, enum lane lane, const char *text)
 {
-    enum lane at;
-    struct slice message;
-    assert_true(lanes_peek(l, &at, &message));
-    assert_int_equal(at, lane);
-    assert_true(slice_is(message, text));
-    lanes_take(l, at);
+    struct lane_run run;
+    assert_true(lanes_peek(l, 0, &run));
+    assert_int_equal(run.lane, lane);
+    assert_int_equal(run.msgs, 1);
+    assert_true(slice_is(run.bytes, text));
+    lanes_take(l, &run);
+}
+
+static void take_one(struct lanes *l, enum lane lane)
+{
+    struct lane_run run;
+    assert_true(lanes_peek(l, 0, &run));
+    assert_int_equal(run.lane, lane);
+    lanes_take(l, &run);
 }
 
 static void live_goes_before_backlog_and_each_is_first_in_first_out(void **state)
 {
     (void)state;
     struct lanes l;
-    enum lane lane;
-    struct slice message;
+    struct lane_run run;
     lanes_init(&l, LIVE_MAX);
-    assert_false(lanes_peek(&l, &lane, &message));
+    assert_false(lanes_peek(&l, 0, &run));
     assert_true(put(&l, LANE_BACKLOG, "b1"));
     assert_true(put(&l, LANE_BACKLOG, "b2"));
     assert_true(put(&l, LANE_LIVE, "l1"));
@@ -48,7 +55,7 @@ static void live_goes_before_backlog_and_each_is_first_in_first_out(void **state
     assert_true(put(&l, LANE_LIVE, "l3"));
     expect_next(&l, LANE_LIVE, "l3");
     expect_next(&l, LANE_BACKLOG, "b2");
-    assert_false(lanes_peek(&l, &lane, &message));
+    assert_false(lanes_peek(&l, 0, &run));
     lanes_release(&l);
 }
 
@@ -62,7 +69,7 @@ static void the_live_lane_has_a_limit_but_takes_one_message_of_any_size(void **s
     assert_true(lanes_put(&l, LANE_LIVE, &huge, 1));
     assert_false(lanes_put(&l, LANE_LIVE, &small, 1));
     assert_true(lanes_put(&l, LANE_BACKLOG, &small, 1));
-    lanes_take(&l, LANE_LIVE);
+    take_one(&l, LANE_LIVE);
     assert_true(lanes_put(&l, LANE_LIVE, &small, 1));
     lanes_clear(&l);
     assert_int_equal(lanes_bytes(&l, LANE_LIVE), 0);
@@ -89,7 +96,7 @@ static void a_backlog_of_256_kib_asks_the_store_to_rest(void **state)
         assert_true(lanes_put(&l, LANE_BACKLOG, &piece, 1));
     assert_true(lanes_bytes(&l, LANE_BACKLOG) >= LANES_BACKLOG_REST);
     assert_true(lanes_bytes(&l, LANE_BACKLOG) < LANES_BACKLOG_REST + 2048);
-    lanes_take(&l, LANE_BACKLOG);
+    take_one(&l, LANE_BACKLOG);
     assert_false(lanes_backlog_full(&l));
     lanes_release(&l);
 }
@@ -127,6 +134,7 @@ static void random_puts_and_takes_agree_with_a_model(void **state)
     static char *model[LANE_COUNT][MAX];
     size_t head[LANE_COUNT] = {0}, tail[LANE_COUNT] = {0};
     struct lanes l;
+    uint32_t longest = 0;
     srand(7);
     lanes_init(&l, LIVE_MAX);
     for (int i = 0; i < 20000; i++) {
@@ -142,10 +150,24 @@ static void random_puts_and_takes_agree_with_a_model(void **state)
         enum lane expected = head[LANE_LIVE] < tail[LANE_LIVE] ? LANE_LIVE : LANE_BACKLOG;
         if (head[expected] == tail[expected])
             continue;
-        expect_next(&l, expected, model[expected][head[expected]]);
-        free(model[expected][head[expected]++]);
+        struct lane_run run;
+        size_t most = (size_t)rand() % 200, at = 0;
+        assert_true(lanes_peek(&l, most, &run));
+        assert_int_equal(run.lane, expected);
+        assert_true(run.msgs > 0 && run.msgs <= tail[expected] - head[expected]);
+        for (uint32_t k = 0; k < run.msgs; k++) {
+            char *text = model[expected][head[expected]++];
+            assert_true(k == 0 || at < most);
+            assert_memory_equal(run.bytes.p + at, text, strlen(text));
+            at += strlen(text);
+            free(text);
+        }
+        assert_int_equal(at, run.bytes.n);
+        longest = run.msgs > longest ? run.msgs : longest;
+        lanes_take(&l, &run);
         assert_int_equal(l.waiting[expected].msgs, tail[expected] - head[expected]);
     }
+    assert_true(longest > 3);
     for (int lane = 0; lane < LANE_COUNT; lane++)
         while (head[lane] < tail[lane])
             free(model[lane][head[lane]++]);

@@ -140,6 +140,31 @@ static void lazy_progress_is_at_most_fifty_milliseconds_behind(void **state)
     place_remove(&p);
 }
 
+static void progress_without_hurry_waits_longer_until_somebody_has_one(void **state)
+{
+    (void)state;
+    struct place p;
+    struct progress x = {0};
+    struct cursor *c = begin(&p, &x);
+    unsigned before = x.deltas;
+    x.now = 5;
+    store_cursor_dirty_within(c, NS_PER_S);
+    fake_turn_advance(&p.ft, 900 * NS_PER_MS);
+    assert_int_equal(x.deltas, before);
+    fake_turn_advance(&p.ft, 101 * NS_PER_MS);
+    assert_int_equal(x.deltas, before + 1);
+    while (p.st->flying)
+        fake_turn_once(&p.ft);
+    store_cursor_dirty_within(c, NS_PER_S);
+    store_cursor_dirty(c); /* the shorter time counts */
+    store_cursor_dirty_within(c, NS_PER_S);
+    fake_turn_advance(&p.ft, 51 * NS_PER_MS);
+    assert_int_equal(x.deltas, before + 2);
+    while (p.st->flying)
+        fake_turn_once(&p.ft);
+    place_remove(&p);
+}
+
 static void a_full_journal_asks_for_a_snapshot(void **state)
 {
     (void)state;
@@ -209,6 +234,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_synced_is_there),
         cmocka_unit_test(lazy_progress_is_at_most_fifty_milliseconds_behind),
+        cmocka_unit_test(progress_without_hurry_waits_longer_until_somebody_has_one),
         cmocka_unit_test(a_full_journal_asks_for_a_snapshot),
         cmocka_unit_test(nobody_attached_loses_nothing),
         cmocka_unit_test(update_and_delete),
