@@ -127,6 +127,8 @@ struct consumers {
     uint64_t *dead; /* owned: leave the stream at the end of this turn */
     size_t dead_n, dead_cap;
     struct turn_post flush;
+    struct list leaving;     /* and these with a commit that is under way: struct leave */
+    struct turn_timer again; /* that commit failed, and who settled them is in memory only */
     struct job sweep;
     bool sweeping;
     uint64_t sweep_at, sweep_to;

@@ -198,7 +198,7 @@ void consumers_recover(struct consumers *cs)
 void consumers_forget(struct consumers *cs)
 {
     cs->forgotten = true;
-    cs->dead_n = 0;
+    retention_forget(cs);
     for (size_t i = cs->n; i-- > 0;)
         if (cs->at[i]->cursor)
             consumer_close(cs->at[i], CLOSE_REOPENED);

@@ -6,11 +6,16 @@
  * stream: portions of records, each asked of all consumers. A sweep notes the durable number at its
  * start; newer messages are not its business.
  *
+ * After a failed commit the consumers are read back, and have the messages pending again. One in
+ * memory is not: it knows that they are settled and never asks again. So where there are such
+ * consumers, numbers are kept until their commit is on disk, and after a failure go once more.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/retention.h"
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #define SWEEP_MSGS  1000
@@ -29,11 +34,65 @@ static void bury(struct consumers *cs, uint64_t seq)
     turn_post_now(t, &cs->flush);
 }
 
+/* Numbers with a commit. */
+struct leave {
+    struct list link;     /* in cs->leaving */
+    struct consumers *cs; /* NULL: gone meanwhile */
+    store_done_fn *done;
+    void *arg;
+    size_t n;
+    uint64_t seqs[];
+};
+
+/* Consumers of a file stream that no commit takes back. */
+static bool any_in_memory(const struct consumers *cs)
+{
+    for (size_t i = 0; i < cs->n && cs->stream->cfg.storage == STORE_FILE; i++)
+        if (!cs->at[i]->cursor)
+            return true;
+    return false;
+}
+
+static bool settled_in_memory(const struct consumers *cs, uint64_t seq)
+{
+    for (size_t i = 0; i < cs->n; i++)
+        if (!cs->at[i]->cursor && pending_is_settled(&cs->at[i]->pend, seq))
+            return true;
+    return false;
+}
+
+static void on_left(void *arg, int err)
+{
+    struct leave *l = arg;
+    for (size_t i = 0; err && l->cs && i < l->n; i++)
+        bury(l->cs, l->seqs[i]);
+    if (l->done)
+        l->done(l->arg, err);
+    list_unlink(&l->link);
+    free(l);
+}
+
+static int leave(struct consumers *cs, store_done_fn *done, void *arg)
+{
+    struct leave *l = xmalloc(sizeof *l + cs->dead_n * sizeof *l->seqs);
+    *l = (struct leave){.cs = cs, .done = done, .arg = arg, .n = cs->dead_n};
+    memcpy(l->seqs, cs->dead, cs->dead_n * sizeof *l->seqs);
+    list_push_back(&cs->leaving, &l->link);
+    int err = store_remove(cs->stream->store, l->seqs, l->n, false, on_left, l);
+    if (err) {
+        list_unlink(&l->link);
+        free(l);
+    }
+    return err;
+}
+
 bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg)
 {
     if (!cs->dead_n || !cs->stream->store)
         return false;
-    int err = store_remove(cs->stream->store, cs->dead, cs->dead_n, false, done, arg);
+    int err = any_in_memory(cs)
+                  ? leave(cs, done, arg)
+                  : store_remove(cs->stream->store, cs->dead, cs->dead_n, false, done, arg);
     if (err) {
         log_debug("Stream '%.*s': removing %zu acknowledged messages has to wait: %s",
                   SLICE_FMT(cs->stream->name), cs->dead_n, err_text(err));
@@ -46,6 +105,19 @@ bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg)
         cs->dead_cap = 0;
     }
     return true;
+}
+
+void retention_forget(struct consumers *cs)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    size_t n = 0;
+    for (size_t i = 0; i < cs->dead_n; i++)
+        if (settled_in_memory(cs, cs->dead[i]))
+            cs->dead[n++] = cs->dead[i];
+    cs->dead_n = n;
+    t->unpost(t->loop, &cs->flush);
+    if (n) /* not at once: the disk that was full a moment ago may be for a while */
+        turn_set(t, &cs->again, clock_mono() + NS_PER_S);
 }
 
 static void on_flush(void *arg)
@@ -149,6 +221,8 @@ void retention_sweep(struct consumers *cs, uint64_t from)
 void retention_init(struct consumers *cs)
 {
     turn_post_init(&cs->flush, on_flush, cs);
+    turn_timer_init(&cs->again, on_flush, cs);
+    list_init(&cs->leaving);
     job_init(&cs->sweep, "interest sweep", sweep_step);
 }
 
@@ -156,6 +230,13 @@ void retention_release(struct consumers *cs)
 {
     const struct turn *t = cs->stream->acc->js->host.turn;
     t->unpost(t->loop, &cs->flush);
+    turn_unset(t, &cs->again);
     t->job_stop(t->loop, &cs->sweep);
+    LIST_EACH_SAFE(e, &cs->leaving)
+    {
+        list_unlink(e);
+        list_init(e);
+        LIST_ENTRY(e, struct leave, link)->cs = NULL;
+    }
     free(cs->dead);
 }

@@ -19,6 +19,8 @@ bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg);
 void retention_sweep(struct consumers *cs, uint64_t from);
 /* Is seq needed by nobody (any more)? c: leave this one aside, NULL: none. */
 bool retention_unneeded(struct consumers *cs, uint64_t seq, struct slice subject);
+/* Commits failed: what consumers in memory have settled goes to the store again, in a while. */
+void retention_forget(struct consumers *cs);
 void retention_init(struct consumers *cs);
 void retention_release(struct consumers *cs);
 

@@ -43,8 +43,8 @@ int reader_know(struct reader *r, uint64_t seq, struct record *rec) MUST_CHECK;
 uint64_t reader_next(struct reader *r, uint64_t seq);
 uint64_t reader_prev(struct reader *r, uint64_t seq);
 /* Moves to the block that holds seq or the first one after it; false at the end. r->cur is it, and
- * ends at seq or later, whatever damaged keys say about their order: who goes on behind its end gets
- * on. */
+ * ends at seq or later, whatever damaged keys say about their order: who goes on behind its end
+ * gets on. */
 bool reader_seek(struct reader *r, uint64_t seq);
 /* Reports a damaged record or block, once per number. */
 void stream_report_damage(struct stream *s, uint64_t seq);

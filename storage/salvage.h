@@ -35,9 +35,9 @@ uint64_t salvage_next(struct salvage *x, const char **p, struct record *rec);
 int salvage_block(struct slice value, uint32_t sid, uint64_t first_seq, uint64_t limit,
                   struct buf *out, struct block *b) MUST_CHECK;
 
-/* The damaged record at the front of p, of at most BLOCK_SIZE bytes, with its one wrong bit put right
- * in a copy in `out`, where *rec's slices point. False: more is wrong. What more damage does is taken
- * for one bit about once in ten thousand times, so a message like that is not for delivery. */
+/* The damaged record at the front of p, of at most BLOCK_SIZE bytes, with its one wrong bit put
+ * right in a copy in `out`, where *rec's slices point. False: more is wrong. More damage is taken
+ * for one bit about once in ten thousand times, so such a message is not for delivery. */
 bool salvage_record(struct slice p, uint32_t sid, uint64_t seq, struct buf *out,
                     struct record *rec) MUST_CHECK;
 

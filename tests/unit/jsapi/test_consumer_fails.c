@@ -2,7 +2,8 @@
  *
  * Whatever commit fails: an ack that was answered counts (the message is gone and never comes
  * again), one that was not may have to be given again, no message is lost, and consumers are made,
- * changed and deleted with an answer each. Needs -DFAULTS=ON.
+ * changed and deleted with an answer each. What a consumer in memory has acked leaves the queue in
+ * the end, whatever became of the commit. Needs -DFAULTS=ON.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
@@ -51,7 +52,7 @@ static uint64_t work(struct site *s, bool *sure)
     return g.sseq;
 }
 
-static void all_is_worked_off_once(int n)
+static void all_is_worked_off_once(int n, const char *where)
 {
     void *state;
     char spec[32];
@@ -60,7 +61,10 @@ static void all_is_worked_off_once(int n)
     setup(&state);
     struct site *s = state;
     make_stream(s, ",\"retention\":\"workqueue\"");
-    make_consumer(s, "C", ",\"ack_wait\":1000000000,\"filter_subject\":\"o.a\"" EXPLICIT);
+    char *more =
+        xasprintf(",\"ack_wait\":1000000000,\"filter_subject\":\"o.a\"%s%s", where, EXPLICIT);
+    make_consumer(s, "C", more);
+    free(more);
     snprintf(spec, sizeof spec, "commit:%d", n);
     fault_set(spec);
     for (int i = 0; i < MESSAGES; i++) {
@@ -96,7 +100,7 @@ static void all_is_worked_off_once(int n)
         assert_true(sure && stored[seq] && !settled[seq]);
         settled[seq] = true;
     }
-    for (uint64_t q = 1; q <= last; q++)
+    for (uint64_t q = 1; q <= last && !*where; q++)
         assert_int_equal(stored[q], settled[q]);
     assert_int_equal(stream_msgs(s), 0);
     teardown(&state);
@@ -106,12 +110,22 @@ static void each_commit_may_fail(void **state)
 {
     (void)state;
     for (int n = 1; n <= 40; n++)
-        all_is_worked_off_once(n);
+        all_is_worked_off_once(n, "");
+}
+
+static void a_consumer_in_memory_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= 40; n++)
+        all_is_worked_off_once(n, ",\"mem_storage\":true");
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_commit_may_fail)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_commit_may_fail),
+        cmocka_unit_test(a_consumer_in_memory_leaves_nothing_behind),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 

@@ -49,7 +49,7 @@ static void image_free(struct image *x)
     free(x->bytes);
 }
 
-/* Turns the bits of mask in the byte `at` of each copy of what is looked for; how many there are. */
+/* Turns the bits of mask in the byte `at` of each copy of what is looked for; returns how many. */
 static unsigned turn_bits(struct image *x, struct slice what, size_t at, unsigned mask)
 {
     unsigned n = 0;
