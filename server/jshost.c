@@ -25,6 +25,7 @@ enum { MISHAPS_MOST = 2 }; /* within a minute; then the server does without the 
 struct jshost {
     struct server *srv;
     struct route_cache last; /* deliveries to one consumer come in runs */
+    bool no_room;            /* why JetStream is refused: its file system was full */
 };
 
 struct jsapi_sub {
@@ -212,15 +213,39 @@ static bool is_mishap(int err)
 static int refuse(struct jshost *h, int err)
 {
     const char *dir = h->srv->opt->js.store_dir;
+    char text[200];
+
+    h->no_room = err == E_SPACE || store_room_lacking(dir);
 
     if (err && store_note_mishap(dir) == 0 && store_mishaps(dir) < MISHAPS_MOST) {
         h->srv->exit_code = STORE_EXIT;
         return err;
     }
-    log_error("JetStream is refused because its store failed; everything else goes on. A start "
-              "more than a minute after the last failure tries again (%s/jetstream)",
-              dir);
+    jshost_refusal(h, text, sizeof text);
+    log_error(
+        "%s; everything else goes on. A start more than a minute after the last failure tries "
+        "again (%s/jetstream)",
+        text, dir);
     return 0;
+}
+
+void jshost_refusal(const struct jshost *h, char *out, size_t n)
+{
+    uint64_t lacking = h ? store_room_lacking(h->srv->opt->js.store_dir) : 0;
+
+    if (!h || !h->no_room)
+        (void)snprintf(out, n, "JetStream is refused: its store failed");
+    else if (lacking)
+        (void)snprintf(
+            out, n,
+            "JetStream is refused: no space for its store; free %llu MiB, then start the "
+            "server again",
+            (unsigned long long)(lacking >> 20) + 1);
+    else
+        (void)snprintf(
+            out, n,
+            "JetStream is refused: there was no space for its store; there is now: start "
+            "the server again");
 }
 
 static int open_store(struct jshost *h)

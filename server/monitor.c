@@ -17,6 +17,7 @@
 #include "jsapi/jsapi.h"
 #include "server/http.h"
 #include "server/indent.h"
+#include "server/jshost.h"
 #include "server/monitor_inside.h"
 #include "server/options.h"
 
@@ -308,9 +309,10 @@ static void ask_healthz(struct ask *a)
         ill = (struct illness){500, "CONNECTION", .text = "not ready for connections"};
     else if (h.js_server_only || !srv->opt->js.enabled)
         goto well;
-    else if (!srv->js)
-        ill = (struct illness){503, "JETSTREAM", .text = "JetStream is refused: its store failed"};
-    else if (h.js_enabled_only || js_enabled)
+    else if (!srv->js) {
+        jshost_refusal(srv->jshost, text, sizeof text);
+        ill = (struct illness){503, "JETSTREAM", .text = text};
+    } else if (h.js_enabled_only || js_enabled)
         goto well;
     else if (!asset_is_well(a, &h, &ill, text, sizeof text))
         ;

@@ -51,6 +51,21 @@ int64_t space_default_quota(const char *dir)
     return look(dir, &sp) ? (int64_t)(sp.free / 4 * 3) : INT64_MAX / 8;
 }
 
+uint64_t store_room_lacking(const char *store_dir)
+{
+    struct space sp;
+    char *dir = xstrdup(store_dir), *slash;
+    bool seen = look(dir, &sp);
+    while (!seen && (slash = strrchr(dir, '/')) != NULL) { /* it is not made yet */
+        slash[slash == dir] = '\0';
+        seen = look(dir, &sp);
+        if (slash == dir)
+            break;
+    }
+    free(dir);
+    return seen && sp.free < 2 * low_mark(&sp) ? 2 * low_mark(&sp) - sp.free : 0;
+}
+
 bool space_is_out(struct store *st)
 {
     struct space sp;

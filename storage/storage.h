@@ -61,6 +61,8 @@ struct store_host {
 enum { STORE_EXIT = 74 };
 unsigned store_mishaps(const char *store_dir);
 int store_note_mishap(const char *store_dir) MUST_CHECK;
+/* Bytes that have to be freed on its file system before a store there takes anything; 0: none. */
+uint64_t store_room_lacking(const char *store_dir);
 
 /* Opens or creates, recovers, starts the writer. E_BUSY: another server has it (it is not
  * disturbed). E_CORRUPT, E_IO, E_SPACE, E_READONLY: the disk or what is on it; E_VERSION, E_SYS:

@@ -285,6 +285,8 @@ class Run:
         if "JetStream is refused" in self.server.log:
             if not lives(self.server.port):
                 raise Wrong("no echo")
+            if self.fault.error == errno.ENOSPC and "start the server again" not in self.server.log:
+                raise Wrong(f"refused, and not a word what to do: {self.server.complaints()}")
             return Outcome("refused", self.server.complaints()[0])
         try:
             player = Player(self.server.port, self.truth, self.seed)

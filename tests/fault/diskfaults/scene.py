@@ -9,7 +9,7 @@ Two looks at the same store are equal, so what a flipped bit changes is what dif
 import json
 import random
 
-from wire import Wire, api
+from wire import Gone, Wire, api
 
 DIRECT = {"storage": "file", "allow_direct": True}
 
@@ -131,7 +131,11 @@ def read(wire, stream, filters):
 def look(port, plan):
     """{key: answer}, and None, or why it ended early."""
     out, questions = {}, plan.questions()
-    with Wire(port) as wire:
+    try:
+        wire = Wire(port)
+    except Gone as error:  # it ended between its start and the first question
+        return out, error
+    with wire:
         keys = list(questions)
         try:
             answers = wire.ask(list(questions.values()))
