@@ -4,12 +4,14 @@
  * cursor, a purge, blocks and a journal. An input is a list of patches:
  *
  *     u8 row | u8 what | u16 offset | u8 n | n bytes
- *     what: set bytes, cut, add bytes, remove the row, copy it
+ *     what: set bytes, cut, add bytes, remove the row, copy it; turn bits and leave the checksum
+ *     wrong; change the key where it lies, so that keys are out of order
  *
- * Checksums are made right again, so that what is behind them is reached: nobody but a hand
- * could write such a file. The store may refuse it with a reason, or it opens; then everything
- * is read, counted, appended, removed and purged, no message is told twice or out of order, and
- * the store closes and opens once more.
+ * But for the last two, checksums are made right again, those of records as well, so that what is
+ * behind them is reached: nobody but a hand could write such a file. The store may refuse it with a
+ * reason, or it opens; then everything is read, counted, appended, removed and purged, no message
+ * is told twice or out of order, and the store closes and opens once more. Where keys are out of
+ * order it is only read: what LMDB makes of writes there is not ours.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 // room: storage
@@ -25,6 +27,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "fake/turn.h"
+#include "storage/holes.h"
 #include "storage/keys.h"
 #include "storage/lmdb.h"
 #include "storage/store.h"
@@ -35,7 +38,8 @@ enum { ROWS = 256, PATCHES = 12, LOOKED_AT = 3000 };
 
 static struct buf image; /* data.mdb of the genuine store */
 static char dir[64], file[128];
-static int failed; /* what the store told its owner */
+static int failed;      /* what the store told its owner */
+static bool disordered; /* keys were changed where they lie */
 
 static void on_log(void *arg, enum log_level level, const char *line)
 {
@@ -161,15 +165,21 @@ static void fill(struct scene *s)
     append(s, st, "s.c", "last", 5);
 }
 
-static void keep_image(void)
+static void read_file(struct buf *all)
 {
     FILE *f = fopen(file, "re");
     ASSERT(f);
     for (size_t n = 1; n;) {
-        n = fread(buf_reserve(&image, 65536), 1, 65536, f);
-        buf_commit(&image, n);
+        n = fread(buf_reserve(all, 65536), 1, 65536, f);
+        buf_commit(all, n);
     }
     ASSERT(fclose(f) == 0);
+}
+
+static void write_file(const struct buf *all)
+{
+    FILE *f = fopen(file, "we");
+    ASSERT(f && fwrite(all->data, 1, all->len, f) == all->len && fclose(f) == 0);
 }
 
 static void remove_dir(const char *path)
@@ -197,17 +207,26 @@ static void begin(void)
     const char *tmp = getenv("TMPDIR");
     struct scene s;
     log_capture(on_log, NULL);
-    (void)snprintf(dir, sizeof dir, "%s/frond-store-XXXXXX",
-                   tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+    if (!tmp || strlen(tmp) >= 40)
+        tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"; /* memory, where there is */
+    (void)snprintf(dir, sizeof dir, "%s/frond-store-XXXXXX", tmp);
     ASSERT(mkdtemp(dir) && atexit(end) == 0);
     (void)snprintf(file, sizeof file, "%s/jetstream/frond/data.mdb", dir);
     ASSERT(scene_open(&s) == 0);
     fill(&s);
-    keep_image(); /* as after a power cut: the journal still has what is in no block */
+    read_file(&image); /* as after a power cut: the journal still has what is in no block */
     scene_close(&s);
 }
 
 /* --- patches ---------------------------------------------------------------------------------- */
+
+struct changed_key {
+    char node[2 + KEY_MAX]; /* its length and its bytes, as they lie in a page */
+    size_t n, at;           /* how many; which of them is changed, */
+    char mask;              /* and how */
+};
+static struct changed_key keys[PATCHES];
+static size_t nkeys;
 
 struct row {
     enum db_table table;
@@ -245,6 +264,19 @@ static uint32_t sid_of(struct slice key)
     return (uint32_t)k[0] << 24 | (uint32_t)k[1] << 16 | (uint32_t)k[2] << 8 | k[3];
 }
 
+/* Those the directory knows, whatever it says. */
+static void mend_records(struct row *r, const struct block *b)
+{
+    struct record rec;
+    size_t room;
+    uint64_t seq = b->first_seq;
+    for (int i = 0; i < LOOKED_AT && (seq = block_next(b, seq)) != 0; i++, seq++) {
+        const char *p = block_record(b, seq, &room);
+        if (p && record_read(p, room, &rec) == 0)
+            le32(r->value.data + (p - b->p) + 4, record_checksum(p, 1, seq));
+    }
+}
+
 static void mend_block(struct row *r)
 {
     uint64_t first;
@@ -254,8 +286,10 @@ static void mend_block(struct row *r)
         block_peek(buf_slice(&r->value), first, &b))
         return;
     size_t dir_n = (size_t)b.n * ((b.flags & BLOCK_SPARSE) ? 8 : 4);
-    if (b.used <= r->value.len && dir_n <= r->value.len - b.used)
-        block_head_write(r->value.data, &b, 1, r->value.data + r->value.len);
+    if (b.used > r->value.len || dir_n > r->value.len - b.used)
+        return;
+    mend_records(r, &b);
+    block_head_write(r->value.data, &b, 1, r->value.data + r->value.len);
 }
 
 /* The checksum that belongs to what the row says now. */
@@ -269,7 +303,9 @@ static void mend(struct row *r)
     if (r->table == DB_META || r->table == DB_CURSORS) {
         row_end(&r->value, 0, sid_of(buf_slice(&r->key)));
     } else if (r->table == DB_SUBJECTS) {
-        row_end(&r->value, 0, 0);
+        row_end(&r->value, 0, crc32c(0, r->key.data, r->key.len));
+    } else if (r->table == DB_HOLES && key_is_hole(buf_slice(&r->key), 1, &batch)) {
+        row_end(&r->value, 0, holes_row_place(1, batch));
     } else if (r->table == DB_BLOCKS) {
         mend_block(r);
     } else if (r->table == DB_MAIN && key_is_journal(buf_slice(&r->key), &batch, &part)) {
@@ -289,7 +325,11 @@ static void patch(struct row *r, unsigned what, size_t offset, struct slice byte
         r->value.len = at;
     else if (what == 2)
         buf_add_slice(&r->value, bytes);
-    mend(r);
+    else if (what == 5)
+        for (size_t i = 0; i < bytes.n && at + i < r->value.len; i++)
+            r->value.data[at + i] ^= bytes.p[i];
+    if (what != 5)
+        mend(r);
 }
 
 static void write_row(struct txn *t, const struct row *r)
@@ -312,15 +352,49 @@ static void move_row(struct txn *t, struct row *r, unsigned what, size_t offset,
     write_row(t, r);
 }
 
+/* Its key is to be changed in the file itself: a byte of it, behind the stream's number. Notes what
+ * make_file() does when LMDB is out of the way. */
+static void change_key(const struct row *r, size_t offset, struct slice bytes)
+{
+    if (nkeys == ARRAY_LEN(keys) || !bytes.n || !bytes.p[0] || r->key.len < 6 ||
+        (r->table != DB_BLOCKS && r->table != DB_SUBJECTS))
+        return;
+    struct changed_key *k = &keys[nkeys++];
+    le16(k->node, (unsigned)r->key.len);
+    memcpy(k->node + 2, r->key.data, r->key.len);
+    k->n = 2 + r->key.len;
+    k->at = 6 + offset % (r->key.len - 4);
+    k->mask = bytes.p[0];
+}
+
+static void change_keys(void)
+{
+    struct buf all = BUF_INIT;
+    disordered = nkeys > 0;
+    if (!nkeys)
+        return;
+    read_file(&all);
+    for (; nkeys; nkeys--) {
+        const struct changed_key *k = &keys[nkeys - 1];
+        char *end = all.data + all.len, *p = all.data;
+        for (; (p = memmem(p, (size_t)(end - p), k->node, k->n)) != NULL; p += k->n)
+            p[k->at] = (char)(p[k->at] ^ k->mask);
+    }
+    write_file(&all);
+    buf_release(&all);
+}
+
 static void apply(struct txn *t, struct row *rows, size_t n, struct slice in)
 {
     for (int i = 0; in.n >= 5 && i < PATCHES; i++) {
         struct row *r = &rows[(unsigned char)in.p[0] % n];
-        unsigned what = (unsigned char)in.p[1] % 5;
+        unsigned what = (unsigned char)in.p[1] % 7;
         size_t offset = rd16(in.p + 2), len = (unsigned char)in.p[4];
         struct slice bytes = slice_head(slice_skip(in, 5), len);
         in = slice_skip(in, 5 + bytes.n);
-        if (what < 3) {
+        if (what == 6) {
+            change_key(r, offset, bytes);
+        } else if (what < 3 || what == 5) {
             patch(r, what, offset, bytes);
             write_row(t, r);
         } else {
@@ -336,14 +410,14 @@ static void make_file(struct slice in)
     struct db_config cfg = {.dir = at, .map_bytes = 1u << 30, .map_min = 1u << 30};
     struct db *db;
     struct txn t;
-    FILE *f = fopen(file, "we");
-    ASSERT(f && fwrite(image.data, 1, image.len, f) == image.len && fclose(f) == 0);
+    write_file(&image);
     ASSERT(db_open(&cfg, &db, NULL) == 0);
     size_t n = read_rows(db, rows);
     txn_begin(db, &t);
     apply(&t, rows, n, in);
     ASSERT(txn_commit(&t) == 0);
     db_close(db);
+    change_keys();
     for (size_t i = 0; i < n; i++) {
         buf_release(&rows[i].key);
         buf_release(&rows[i].value);
@@ -465,7 +539,7 @@ static void use(struct scene *s)
     settle(s);
     for (size_t pos = 0; !failed && (st = store_stream_next(s->st, &pos));)
         look(s, st);
-    for (size_t pos = 0; !failed && (st = store_stream_next(s->st, &pos));)
+    for (size_t pos = 0; !failed && !disordered && (st = store_stream_next(s->st, &pos));)
         change(s, st);
     for (size_t pos = 0; !failed && (st = store_stream_next(s->st, &pos));)
         look(s, st);
