@@ -21,8 +21,8 @@ struct server;
  */
 int jshost_open(struct server *srv, struct jshost **out) MUST_CHECK;
 void jshost_close(struct jshost *h);
-/* Why there is no JetStream although it is configured, and what to do about it; h may be NULL. out has
- * room for n bytes. */
+/* Why there is no JetStream although it is configured, and what to do about it; h may be NULL. out
+ * has room for n bytes. */
 void jshost_refusal(const struct jshost *h, char *out, size_t n);
 /* Some socket has room again. h may be NULL. */
 void jshost_drained(struct jshost *h);

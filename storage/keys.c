@@ -164,7 +164,7 @@ bool key_is_meta(struct slice k, uint32_t *sid, char *kind)
         return false;
     *sid = get32(k.p);
     *kind = k.n == 5 ? k.p[4] : '\0';
-    return true;
+    return k.n == 4 || *kind == 'S' || *kind == 'X';
 }
 
 struct slice key_subject_part(struct slice k)
