@@ -42,6 +42,16 @@ static int complain(struct recovery *r, int err, const char *what, uint32_t sid)
 
 /* --- rows ------------------------------------------------------------------------------------ */
 
+/* A row as it was written: one wrong bit is put right in `copy`. What can't be is for its reader to
+ * refuse. */
+static struct slice sound_row(struct slice v, uint32_t sid, const char *what, struct buf *copy)
+{
+    if (v.n < 5 || rd32(v.p) == row_checksum(v, sid) || !salvage_row(v, sid, copy))
+        return v;
+    log_warn("%s of stream number %u has a wrong bit: put right", what, sid);
+    return buf_slice(copy);
+}
+
 static int load_spec(struct recovery *r, uint32_t sid, struct slice v)
 {
     struct store *st = r->st;
@@ -84,6 +94,7 @@ static int load_meta(struct recovery *r)
 {
     struct walk w;
     struct key k;
+    struct buf copy = BUF_INIT;
     int err = 0;
     key_meta(&k, 1);
     for (bool on = walk_seek(&w, r->view, DB_META, key_slice(&k)); on && !err; on = walk_next(&w)) {
@@ -92,13 +103,14 @@ static int load_meta(struct recovery *r)
         if (!key_is_meta(w.key, &sid, &kind))
             continue;
         if (kind == 0)
-            err = load_spec(r, sid, w.value);
+            err = load_spec(r, sid, sound_row(w.value, sid, "the specification", &copy));
         else if (kind == 'S')
-            err = load_state(r, sid, w.value);
+            err = load_state(r, sid, sound_row(w.value, sid, "the state", &copy));
         else if (kind == 'X')
             reclaim_stream(r->st, sid);
     }
     walk_end(&w);
+    buf_release(&copy);
     return err;
 }
 
@@ -109,6 +121,7 @@ static int load_cursors(struct recovery *r)
         struct stream *s = LIST_ENTRY(e, struct stream, link);
         struct walk w;
         struct key k;
+        struct buf copy = BUF_INIT;
         uint32_t cid;
         int err = 0;
         if (s->memory || s->life != STREAM_LIVE)
@@ -116,8 +129,9 @@ static int load_cursors(struct recovery *r)
         key_stream(&k, s->sid);
         bool on = walk_seek(&w, r->view, DB_CURSORS, key_slice(&k));
         for (; on && key_is_cursor(w.key, s->sid, &cid) && !err; on = walk_next(&w))
-            err = cursor_load_row(s, cid, w.value);
+            err = cursor_load_row(s, cid, sound_row(w.value, s->sid, "a cursor", &copy));
         walk_end(&w);
+        buf_release(&copy);
         if (err)
             return complain(r, err, "a cursor", s->sid);
     }

@@ -6,10 +6,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/stream.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "storage/append.h"
 #include "storage/cursor.h"
 #include "storage/reader.h"
+#include "storage/salvage.h"
 #include "storage/store.h"
 
 static char *keep(char *at, struct slice *s)
@@ -308,9 +310,16 @@ void stream_load_holes(struct stream *s)
         on = walk_seek(&w, view, DB_HOLES, key_slice(&from));
     }
     bool sound = true;
+    struct buf copy = BUF_INIT;
     for (; on && key_is_hole(w.key, s->sid, &page); on = walk_next(&w))
-        sound &= holes_row_load(&s->holes, s->sid, page, w.value) == 0;
+        sound &= holes_row_load(&s->holes, s->sid, page, w.value) == 0 ||
+                 (salvage_row(w.value, holes_row_place(s->sid, page), &copy) &&
+                  holes_row_load(&s->holes, s->sid, page, buf_slice(&copy)) == 0);
     walk_end(&w);
+    if (copy.len && sound)
+        log_warn("Stream '%.*s': the list of deleted messages has a wrong bit: put right",
+                 SLICE_FMT(s->spec.name));
+    buf_release(&copy);
     view_close(s->st->db);
     if (!sound || !holes_add_up(s))
         store_trouble(s->st, E_CORRUPT, "which messages were deleted");

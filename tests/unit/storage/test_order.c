@@ -528,6 +528,62 @@ static void a_subject_whose_row_is_damaged_goes_on_counting(void **state)
     }
 }
 
+/* --- small rows ------------------------------------------------------------------------------ */
+
+static void say_progress(void *arg, struct buf *out)
+{
+    (void)arg;
+    buf_add_str(out, "progress");
+}
+
+/* A specification, a state, a cursor, a list of deletions: one wrong bit is put right, two are
+ * refused. */
+static void one_wrong_bit_of_a_small_row_is_put_right(void **state)
+{
+    (void)state;
+    static const struct cursor_source src = {.delta = say_progress, .snapshot = say_progress};
+    static const char *const keys[] = {"\x04\0\0\0\0\1", "\x05\0\0\0\0\1S", "\x08\0\0\0\0\1\0\0\0",
+                                       "\x0c\0\0\0\0\1\0\0\0\0\0\0\0\0"};
+    static const size_t sizes[] = {6, 7, 9, 14};
+    struct place p;
+    struct cursor *c;
+    struct answer a = {0};
+    struct cursor_spec cursor = {.name = SLICE("C"), .config = SLICE("{}")};
+    struct stream *s = begin_filled(&p);
+    uint64_t gone[] = {300, 302, 310};
+    assert_int_equal(store_remove(s, gone, 3, false, on_done, &a), 0);
+    wait_answer(&p, &a);
+    a = (struct answer){0};
+    assert_int_equal(store_cursor_create(s, &cursor, &src, on_done, &a, &c), 0);
+    wait_answer(&p, &a);
+    p.st->lazy_at.journal_max = 1; /* the deletions have to leave the journal for a row */
+    for (int i = 0; i < 20; i++)
+        put_text(&p, s, "s.last", "more");
+    place_close(&p);
+    struct image sound = image_take(&p);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        for (size_t at = 0; at < 12; at++) {
+            image_put(&sound);
+            damage(&p, slice_of(keys[i], sizes[i]), sizes[i] + 1 + at, 1u << at % 8);
+            reopen(&p);
+            s = find_stream(&p, "S");
+            assert_int_equal(read_each(s), MESSAGES + 21 - 3);
+            assert_false(p.st->unreadable);
+            size_t pos = 0;
+            assert_non_null(store_cursor_next(s, &pos));
+            p.st->failed = E_IO; /* nothing is written on the way out */
+            place_close(&p);
+        }
+    }
+    image_put(&sound);
+    damage(&p, slice_of(keys[0], sizes[0]), sizes[0] + 8, 0x41);
+    assert_int_equal(place_try_open(&p), E_CORRUPT);
+    image_put(&sound);
+    image_free(&sound);
+    p.st = NULL;
+    finish(&p);
+}
+
 /* --- times ----------------------------------------------------------------------------------- */
 
 static void a_time_before_all_times_is_old(void **state)
@@ -570,6 +626,7 @@ int main(void)
         cmocka_unit_test(a_damaged_message_leaves_with_its_subject),
         cmocka_unit_test(a_purge_takes_what_can_t_be_read),
         cmocka_unit_test(a_subject_whose_row_is_damaged_goes_on_counting),
+        cmocka_unit_test(one_wrong_bit_of_a_small_row_is_put_right),
         cmocka_unit_test(a_time_before_all_times_is_old),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
