@@ -1,10 +1,12 @@
 /* tests/bench/bare.c -- what the disk under a store can do, without any server
  *
  *     bare DIR [ROUNDS]
+ *     bare DIR stream BYTES PIECE
  *
  * {"fdatasync_p50":us,"lmdb_p50":us,"lmdb_p99":us}: a 4 KiB overwrite + fdatasync, and an LMDB
- * transaction that puts one 128-byte value, with the flags of Frond's store. Both in DIR, which is
- * left as it was.
+ * transaction that puts one 128-byte value, with the flags of Frond's store.
+ * {"stream_bytes_s":n}: so many bytes appended to a new file, each piece flushed before the next.
+ * All in DIR, which is left as it was.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -93,11 +95,39 @@ static void time_lmdb(const char *dir, double *us, size_t rounds)
     qsort(us, rounds, sizeof *us, by_value);
 }
 
+static int stream(const char *dir, size_t bytes, size_t piece)
+{
+    char path[512], *data = malloc(piece);
+    snprintf(path, sizeof path, "%s/bare.tmp", dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || !data)
+        die(path);
+    double began = now_us();
+    for (size_t at = 0; at < bytes; at += piece) {
+        memset(data, (int)(at / piece), piece); /* a store fills its pages, too */
+        for (size_t n = 0; n < piece;) {
+            ssize_t some = write(fd, data + n, piece - n);
+            if (some <= 0)
+                die("write");
+            n += (size_t)some;
+        }
+        if (fdatasync(fd))
+            die("fdatasync");
+    }
+    printf("{\"stream_bytes_s\":%.0f}\n", (double)bytes / (now_us() - began) * 1e6);
+    close(fd);
+    unlink(path);
+    free(data);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 5 && strcmp(argv[2], "stream") == 0 && strtoul(argv[4], NULL, 10))
+        return stream(argv[1], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10));
     size_t rounds = argc > 2 ? strtoul(argv[2], NULL, 10) : 1000;
     if (argc < 2 || rounds < 10) {
-        fprintf(stderr, "usage: bare DIR [ROUNDS]\n");
+        fprintf(stderr, "usage: bare DIR [ROUNDS | stream BYTES PIECE]\n");
         return 1;
     }
     double *us = malloc(rounds * sizeof *us);

@@ -7,6 +7,7 @@ from .server import Server
 from .world import Failed, bare
 
 ALWAYS = "sync_interval: always"
+LARGE, COMMIT = 16 << 10, 4 << 20  # from here on the disk is the limit; bytes of one commit then
 ROOM = ("--pending", 100_000)  # max_ack_pending: acks of one batch may wait while the next is on its way
 STREAM = {"subjects": ["bench.js", "bench.js.>"]}
 KV_STREAM = {"subjects": ["bench.kv.>"], "max_msgs_per_subject": 1, "discard": "new", "deny_delete": True,
@@ -73,8 +74,11 @@ def publish(size, msgs, *args, window=1000, always=False, nats_msgs=None, subjec
         n = ctx.count(nats_msgs if nats_msgs and kind == "nats" else msgs)
         with Server(kind, ctx.base, jetstream=js) as server:
             server.stream(**STREAM)
-            return figures(server.load("publish", "--size", size, "--msgs", n, "--window", window,
-                                       "--subjects", subjects, *args), size)
+            out = figures(server.load("publish", "--size", size, "--msgs", n, "--window", window,
+                                      "--subjects", subjects, *args), size)
+        if size >= LARGE:  # the same bytes without a server, right beside the row
+            out["bare_rate"] = bare(ctx.base, "stream", n * size, COMMIT)["stream_bytes_s"] / size
+        return out
 
     return run
 

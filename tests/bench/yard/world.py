@@ -39,9 +39,10 @@ def mount_of(path):
     return best
 
 
-def bare(base, rounds=1000):
-    """What a flush and an LMDB commit cost there without a server: {"fdatasync_p50", "lmdb_p50", "lmdb_p99"} in us."""
-    run = subprocess.run([BARE, str(base), str(rounds)], capture_output=True, text=True)
+def bare(base, *args):
+    """What the disk can do without a server. Without args, or with a number of rounds: a flush and an LMDB commit in us,
+    {"fdatasync_p50", "lmdb_p50", "lmdb_p99"}; "stream", bytes, piece: {"stream_bytes_s"}, each piece flushed."""
+    run = subprocess.run([BARE, str(base), *map(str, args)], capture_output=True, text=True)
     if run.returncode:
         raise Failed(f"bare: {run.stderr}")
     return json.loads(run.stdout)
