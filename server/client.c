@@ -13,7 +13,7 @@
  *   OPEN      bound to an account; all words; the ping timer runs. Where nobody has to be known
  *             this comes at once
  *   GONE      closed: out of the account, its sinks refuse; the memory goes when conn has said
- *             its last word
+ *             its last word and its subscriptions are out, too (many leave in portions)
  *
  * What always holds
  *   (1) only client_enter() writes the state;
@@ -304,15 +304,21 @@ bool client_join(struct client *cl, struct account *a, const char *why)
     return true;
 }
 
+/* Out of its account, but for its subscriptions. */
+static void sign_off(struct client *cl)
+{
+    list_unlink(&cl->in_account);
+    cl->ep.account->clients--;
+    route_cache_release(&cl->last);
+    client_enter(cl, CLIENT_GREETED, "leaves its account");
+}
+
 void client_leave(struct client *cl)
 {
     if (cl->state != CLIENT_OPEN)
         return;
     client_drop_subs(cl);
-    list_unlink(&cl->in_account);
-    cl->ep.account->clients--;
-    route_cache_release(&cl->last);
-    client_enter(cl, CLIENT_GREETED, "leaves its account");
+    sign_off(cl);
 }
 
 /* --- opening -------------------------------------------------------------------------------- */
@@ -425,7 +431,9 @@ void client_close(struct client *cl, enum client_reason why, const char *err)
         client_err(cl, "%s", err);
     client_log(cl, LOG_DEBUG, "Client connection closed: %s", reasons[why]);
     monitor_note_closed(cl->srv->monitor, cl, reasons[why]);
-    client_leave(cl);
+    bool subs = cl->state == CLIENT_OPEN;
+    if (subs)
+        sign_off(cl);
     if (cl->check)
         auth_cancel(cl->check);
     cl->check = NULL;
@@ -434,6 +442,10 @@ void client_close(struct client *cl, enum client_reason why, const char *err)
     list_unlink(&cl->resting);
     list_unlink(&cl->link);
     cl->srv->nclients--;
+    if (subs)
+        client_withdraw_subs(cl);
+    if (cl->leaving)
+        list_push_back(&cl->srv->leaving, &cl->link);
     if (why == CLIENT_SHUTDOWN)
         conn_flush(cl->conn); /* what goes at once; nobody waits for the rest */
     conn_close(cl->conn, why != CLIENT_SHUTDOWN && why != CLIENT_SLOW_PENDING);
@@ -481,11 +493,24 @@ static void gone(struct client *cl)
         client_close(cl, why, NULL);
     }
     client_set_user(cl, NULL);
+    cl->conn = NULL;
+    if (!cl->leaving)
+        client_free(cl);
+}
+
+void client_free(struct client *cl)
+{
     htab_release(&cl->subs);
     free(cl->name);
     free(cl->lang);
     free(cl->version);
     free(cl);
+}
+
+void client_finish_leaving(struct server *srv)
+{
+    LIST_EACH_SAFE(it, &srv->leaving)
+    farewell_finish(LIST_ENTRY(it, struct client, link)->leaving);
 }
 
 /* --- rest ----------------------------------------------------------------------------------- */

@@ -75,6 +75,8 @@ void client_reload(struct client *cl, const struct auth *old);
 void client_send_info(struct client *cl);
 /* Those who rest read on: somebody has room again. */
 void client_wake_all(struct server *srv);
+/* At the server's end: subscriptions that leave in portions are taken out now. */
+void client_finish_leaving(struct server *srv);
 
 /* --- looking, for /connz --------------------------------------------------------------------- */
 struct client_view {

@@ -15,6 +15,7 @@
 #include "base/turn.h"
 #include "server/auth.h"
 #include "server/client.h"
+#include "server/farewell.h"
 #include "server/parser.h"
 #include "server/router.h"
 #include "server/server.h"
@@ -31,10 +32,11 @@ enum client_state {
 struct client {
     struct endpoint ep;
     struct server *srv;
-    struct conn *conn;
-    struct list link;       /* in srv->clients */
-    struct list in_account; /* in ep.account->endpoints while OPEN */
-    struct list resting;    /* in srv->resting while it rests */
+    struct conn *conn;        /* NULL: it has said its last word, only `leaving` keeps us */
+    struct farewell *leaving; /* owned; NULL: none */
+    struct list link;         /* in srv->clients; in srv->leaving while `leaving` is under way */
+    struct list in_account;   /* in ep.account->endpoints while OPEN */
+    struct list resting;      /* in srv->resting while it rests */
     struct turn_timer rest_over;
     int state; /* enum client_state, moved by client_enter() only */
     enum client_reason reason;
@@ -92,6 +94,7 @@ void client_enter(struct client *cl, enum client_state to, const char *why);
 /* Into the account and OPEN. False when the account is full; the client is closed then. */
 bool client_join(struct client *cl, struct account *a, const char *why);
 void client_leave(struct client *cl); /* out of it, if it is in */
+void client_free(struct client *cl);
 void client_set_limits(struct client *cl);
 /* Takes the reference; permissions with it. */
 void client_set_user(struct client *cl, struct auth_user *user);
@@ -107,6 +110,8 @@ void client_words(struct client *cl); /* takes what is in the input, up to a tur
 void client_subscribe(struct client *cl, const struct op *op);
 void client_unsubscribe(struct client *cl, const struct op *op);
 void client_drop_subs(struct client *cl);
+/* The same for a client that is closed; many go in portions, and the client's memory after them. */
+void client_withdraw_subs(struct client *cl);
 /* After a reload: those that are not allowed any more go, with an -ERR each. */
 void client_review_subs(struct client *cl);
 /* A plain subscription of this client that would hear the subject; NULL: none. */

@@ -4,7 +4,8 @@
  * is take(): one look at the state, one reservation in the output, four copies, one commit.
  *
  * What always holds
- *   (1) a subscription in the table is in the account's list, and the other way round;
+ *   (1) a subscription in the table is in the account's list, and the other way round, but for a
+ *       closed client's that leave in portions (farewell.h);
  *   (2) a removed one is `dead`, refuses, and stays in memory until the end of the turn;
  *   (3) UNSUB with a maximum counts from the creation; message number max is delivered, then
  *       the subscription goes.
@@ -36,6 +37,18 @@ static void sub_free(void *arg)
     free(arg);
 }
 
+/* Out of the account; it is in no table any more. */
+static void sub_end(void *client, void *item)
+{
+    struct client *cl = client;
+    struct client_sub *sub = item;
+
+    sub->dead = true;
+    account_remove_sink(cl->ep.account, &sub->sink);
+    cl->ep.account->client_subs--;
+    loop_defer(cl->srv->loop, sub_free, sub);
+}
+
 static void sub_drop(struct client_sub *sub)
 {
     struct client *cl = sub->client;
@@ -43,11 +56,8 @@ static void sub_drop(struct client_sub *sub)
 
     if (sub->dead)
         return;
-    sub->dead = true;
     htab_del(&cl->subs, hash_slice(sid), sid_eq, &sid);
-    account_remove_sink(cl->ep.account, &sub->sink);
-    cl->ep.account->client_subs--;
-    loop_defer(cl->srv->loop, sub_free, sub);
+    sub_end(cl, sub);
 }
 
 /* --- MSG and HMSG -------------------------------------------------------------------------------
@@ -249,6 +259,28 @@ void client_drop_subs(struct client *cl)
 
     for (size_t pos = 0; (sub = htab_next(&cl->subs, &pos));)
         sub_drop(sub);
+}
+
+static void withdrawn(void *client)
+{
+    struct client *cl = client;
+
+    list_unlink(&cl->link);
+    free(cl->leaving);
+    cl->leaving = NULL;
+    if (!cl->conn)
+        client_free(cl);
+}
+
+/* take() refuses from the moment the state is GONE. */
+void client_withdraw_subs(struct client *cl)
+{
+    if (cl->subs.count <= FAREWELL_AT_ONCE) {
+        client_drop_subs(cl);
+        return;
+    }
+    cl->leaving = xcalloc(1, sizeof *cl->leaving);
+    (void)farewell_begin(cl->leaving, cl->srv->loop, &cl->subs, sub_end, withdrawn, cl);
 }
 
 void client_review_subs(struct client *cl)

@@ -154,6 +154,13 @@ static struct room *room_of(struct loop *l)
     return r;
 }
 
+void conn_littered(struct loop *l)
+{
+    struct room *r = room_of(l);
+    r->litter = LITTERED;
+    sweep_soon(r);
+}
+
 void conn_mark_dirty(struct conn *c)
 {
     if (!list_empty(&c->dirty))

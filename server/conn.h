@@ -141,6 +141,8 @@ int64_t conn_last_write(const struct conn *c); /* mono ns when the kernel last t
 void conn_in_flight(const struct conn *c, uint64_t *acked, uint64_t *unacked);
 /* After so long without being able to send anything: GONE with CONN_WRITE_TIMEOUT. 0: never. */
 void conn_write_deadline(struct conn *c, int64_t ns);
+/* Much memory was given up that belonged to connections: the allocator gives it back in a while. */
+void conn_littered(struct loop *l);
 /* The peer's certificate, DER, of a verified TLS connection; empty otherwise. */
 struct slice conn_peer_cert(const struct conn *c);
 

@@ -40,6 +40,7 @@
 #define WRITE_FIRST   ((size_t)16 * 1024)  /* the first piece of a turn */
 #define WRITE_NOW     ((size_t)320 * 1024) /* what one read becomes: it leaves in one send */
 #define IOV_BATCH     64
+#define HEAVY_NS      (2 * NS_PER_MS) /* of one turn */
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
@@ -283,24 +284,28 @@ void conn_on_readable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Those who say much, one after the other, in chunks: between two of them those who say little have
- * their turn. None gets more than it would have got at once. */
+ * their turn. None gets more bytes than it would have got at once, and together they get HEAVY_NS and
+ * a chunk: whoever is left is the first next turn. */
 static void read_heavy(struct room *r)
 {
+    int64_t until = clock_mono_exact() + HEAVY_NS;
     struct list now, *e;
     list_init(&now);
     list_splice(&now, &r->heavy);
     r->chunk = CHUNK;
-    while ((e = list_pop(&now)) != NULL) {
+    while (clock_mono_exact() < until && (e = list_pop(&now)) != NULL) {
         struct conn *c = LIST_ENTRY(e, struct conn, heavy);
         for (size_t n = 0; n < SHARED_MAX / CHUNK; n++) {
             c->filled = false;
             conn_readable(c);
             loop_glance(r->loop);
-            if (!c->filled || c->yielded || c->state != OPEN)
+            if (!c->filled || c->yielded || c->state != OPEN || clock_mono_exact() >= until)
                 break;
         }
     }
     r->chunk = SHARED_MAX;
+    list_splice(&now, &r->heavy); /* those that came in a glance are behind them */
+    list_splice(&r->heavy, &now);
 }
 
 /* A small output costs one send, now or later. A larger one may grow: it waits for the end. */

@@ -610,6 +610,7 @@ void leaf_close(struct leaf *l)
         l->resolving->leaf = NULL;
     leaf_fail(l, "Server Shutdown", 0);
     turn_unset(loop_turn(l->host->loop), &l->retry);
+    farewell_finish(&l->leaving);
     loop_defer(l->host->loop, leaf_free, l);
 }
 

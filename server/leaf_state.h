@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "base/turn.h"
+#include "server/farewell.h"
 #include "server/lanes.h"
 #include "server/leaf.h"
 #include "server/leaf_interest.h"
@@ -59,6 +60,7 @@ struct leaf {
     struct leaf_interest told; /* our interest as told to the peer */
     struct turn_post flush;    /* tells what changed at the end of the turn */
     struct htab heard;         /* struct leaf_sink: the peer's interest, by "subject queue" */
+    struct farewell leaving;   /* what the peer wanted before the link was lost */
     struct lanes lanes;
     struct buf scratch;        /* one protocol head at a time */
     bool rested;               /* a JetStream consumer was told to rest */

@@ -281,6 +281,11 @@ static void drop_sink(struct leaf *l, struct leaf_sink *s)
     loop_defer(l->host->loop, free, s);
 }
 
+static void drop_item(void *leaf, void *item)
+{
+    drop_sink(leaf, item);
+}
+
 static bool loop_found(struct leaf *l)
 {
     char text[256];
@@ -472,6 +477,8 @@ void leaf_words_start(struct leaf *l)
 {
     struct account *a = l->ep.account;
     char peer[128];
+    farewell_finish(&l->leaving); /* both are named by the same endpoint */
+    l->ep.away = false;
     l->ep.cluster = slice_cstr(l->peer_cluster);
     l->ep.deliver_link = deliver;
     l->rested = false;
@@ -504,11 +511,8 @@ void leaf_words_stop(struct leaf *l)
     t->unpost(t->loop, &l->overfull);
     account_unwatch_interest(&l->watch);
     leaf_interest_reset(&l->told);
-    size_t pos = 0;
-    for (struct leaf_sink *s; (s = htab_next(&l->heard, &pos)) != NULL;)
-        drop_sink(l, s);
-    htab_release(&l->heard);
-    htab_init(&l->heard);
+    l->ep.away = true;
+    (void)farewell_begin(&l->leaving, l->host->loop, &l->heard, drop_item, NULL, l);
     a->leafs--;
     if (l->rested) {
         l->rested = false;

@@ -57,6 +57,7 @@
 #define END_ROUNDS     4
 #define SLOW_TURN_NS   (50 * NS_PER_MS)
 #define LOOK_NS        (50 * NS_PER_US) /* a look that takes longer was not ours alone */
+#define LETTERS_KEPT   4096
 #define GLANCE_NS      (30 * NS_PER_US) /* a glance costs about 1 us */
 #define LIVELY_NS      (10 * NS_PER_MS)
 
@@ -268,6 +269,12 @@ static void letters_add(struct letters *ls, turn_fn *fn, void *arg)
     ls->at[ls->n++] = (struct letter){fn, arg};
 }
 
+static void letters_release(struct letters *ls)
+{
+    free(ls->at);
+    *ls = (struct letters){0};
+}
+
 /* Runs all, also those that are added meanwhile; l: with glances between them, or NULL. */
 static void letters_run(struct letters *ls, struct loop *l)
 {
@@ -277,12 +284,8 @@ static void letters_run(struct letters *ls, struct loop *l)
             loop_glance(l);
     }
     ls->n = 0;
-}
-
-static void letters_release(struct letters *ls)
-{
-    free(ls->at);
-    *ls = (struct letters){0};
+    if (ls->cap > LETTERS_KEPT)
+        letters_release(ls);
 }
 
 void loop_defer(struct loop *l, turn_fn *fn, void *p)

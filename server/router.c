@@ -40,7 +40,7 @@ static bool link_may(const struct route_in *in, const struct endpoint *link)
 {
     const struct endpoint *from = in->from;
 
-    if (from == link)
+    if (from == link || link->away)
         return false;
     return !(from && from->link && from->cluster.n && slice_eq(from->cluster, link->cluster));
 }

@@ -161,6 +161,7 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
 
     *srv = (struct server){.opt = opt, .boot = opt, .flags = flags, .argv0 = argv0};
     list_init(&srv->clients);
+    list_init(&srv->leaving);
     list_init(&srv->resting);
     clock_tick();
     srv->start = srv->config_loaded = clock_wall();
@@ -209,6 +210,7 @@ static void good_bye(void *arg)
     srv->jshost = NULL;
     for (struct client *cl; (cl = client_next(srv, NULL));)
         client_close(cl, CLIENT_SHUTDOWN, NULL);
+    client_finish_leaving(srv);
     links_close(srv);
     loop_stop(srv->loop); /* this turn still frees what was closed */
 }

@@ -333,6 +333,7 @@ void sublist_remove(struct sublist *sl, struct sink *s)
     }
     s->node = NULL;
     prune(sl, n);
+    htab_tidy(&sl->edges, 64);
     sl->count--;
     sl->stats.removes++;
 }

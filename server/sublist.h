@@ -32,6 +32,7 @@ struct endpoint {
     bool link;  /* gets each message once, with the names of the queue groups it was chosen for;
                    never  what came from itself or from its own cluster */
     bool spoke; /* of a link: we are the spoke, the peer is our hub */
+    bool away;  /* of a link: it is down, what is left of its sinks is on the way out */
     struct slice cluster; /* of a link: the peer's cluster name, may be empty; owned by the
                              endpoint's owner */
     /* Of a link: the message, and for which queue groups (none: plain interest only). */

@@ -14,7 +14,7 @@
  *   (1) every item is in exactly one of the two tables; in old only at old_pos or later.
  *   (2) a run of non-free slots leads from an item's home to the item; deleting leaves HTAB_GONE
  *       unless a free slot follows anyway.
- *   (3) only put (and a walk in portions) moves, allocates or frees: a walk with deletions sees
+ *   (3) only put, tidy and a walk in portions move, allocate or free: a walk with deletions sees
  *       every item once.
  *   (4) the move ends long before the new table fills: STEP slots a put against at least an
  *       eighth of old_cap puts.
@@ -36,6 +36,7 @@
 #define NEAR      16             /* slots that count as one place */
 #define PIECE     ((size_t)4096) /* slots given back to the kernel at a time: 64 KiB */
 #define BIG       (4 * PIECE)    /* from here on a table is mapped */
+#define TIDY_FROM 4096           /* smaller tables keep their size */
 
 static unsigned char secret[XXH3_SECRET_DEFAULT_SIZE];
 
@@ -148,13 +149,9 @@ static void move_some(struct htab *t, size_t steps)
     }
 }
 
-static void grow(struct htab *t)
+/* Nothing is in old. */
+static void rebuild(struct htab *t, size_t cap)
 {
-    if (t->old)
-        move_some(t, t->old_cap);
-    size_t cap = t->cap / 2 > FIRST_CAP ? t->cap / 2 : FIRST_CAP;
-    while (cap < t->count * 2)
-        cap *= 2;
     t->old = t->slots;
     t->old_cap = t->cap;
     t->old_pos = 0;
@@ -162,6 +159,26 @@ static void grow(struct htab *t)
     t->cap = cap;
     t->used = 0;
     t->grown++;
+}
+
+static void grow(struct htab *t)
+{
+    if (t->old)
+        move_some(t, t->old_cap);
+    size_t cap = t->cap / 2 > FIRST_CAP ? t->cap / 2 : FIRST_CAP;
+    while (cap < t->count * 2)
+        cap *= 2;
+    rebuild(t, cap);
+}
+
+/* A quarter of the size, when a sixteenth is used: room for an eighth of old_cap puts, see (4). */
+void htab_tidy(struct htab *t, size_t slots)
+{
+    if (!t->old && (t->cap < TIDY_FROM || t->count >= t->cap / 16))
+        return;
+    if (!t->old)
+        rebuild(t, t->cap / 4);
+    move_some(t, slots);
 }
 
 void htab_put(struct htab *t, uint64_t hash, void *item)
@@ -216,6 +233,24 @@ void *htab_next(const struct htab *t, size_t *pos)
         void *item = in_old ? t->old[*pos].item : t->slots[*pos - t->old_cap].item;
         if (item && item != HTAB_GONE) {
             ++*pos;
+            return item;
+        }
+    }
+    return NULL;
+}
+
+void *htab_drain(struct htab *t, size_t *pos)
+{
+    while (*pos < t->old_cap + t->cap) {
+        bool in_old = *pos < t->old_cap;
+        struct htab_slot *slots = in_old ? t->old : t->slots;
+        size_t cap = in_old ? t->old_cap : t->cap, i = in_old ? *pos : *pos - t->old_cap;
+        if (cap >= BIG && i && i % PIECE == 0)
+            madvise(slots + i - PIECE, PIECE * sizeof *slots, MADV_DONTNEED);
+        ++*pos;
+        void *item = slots[i].item;
+        if (item && item != HTAB_GONE && !(in_old && i < t->old_pos)) {
+            t->count--;
             return item;
         }
     }

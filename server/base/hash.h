@@ -47,6 +47,13 @@ void *htab_near(const struct htab *t, size_t place);
  * current item is fine. */
 void *htab_next(const struct htab *t, size_t *pos);
 
+/* Takes the next item out: *pos starts at 0, NULL when the table is empty. Until then nothing else
+ * may be done with the table but htab_release(). Memory goes back on the way. */
+void *htab_drain(struct htab *t, size_t *pos);
+/* Memory goes back when little is left: with a call per deletion (64 slots) the table follows its
+ * content down, a bounded number of moves each. Not during a walk. */
+void htab_tidy(struct htab *t, size_t slots);
+
 /* A walk in portions, with puts and deletions between them: {0} to begin. When the table was built
  * anew meanwhile it starts over, and says so. Items put after the start may be met or not. */
 struct htab_walk {

@@ -62,3 +62,27 @@ def test_a_storm_passes_over(make, seed):
         assert c.message(60).payload == b"ok"
         wait_for(lambda: server.http("/varz")["connections"] == 1, 60, "the others gone")
         wait_for(lambda: server.http("/subsz")["num_subscriptions"] < 60, 60, "their subscriptions gone")
+
+
+def test_a_client_with_many_subscriptions_leaves(make):
+    """They leave in portions; nobody hears for it meanwhile, and all of them go."""
+    server = make("frond")
+    many = 50_000
+    with server.raw(timeout=60) as asker, server.raw(timeout=60) as c:
+        asker.hello()
+        asker.send("SUB R 1")
+        asker.sync()
+        before = server.http("/subsz")["num_subscriptions"]
+        c.hello()
+        c.sock.sendall(b"".join(b"SUB leave.%d.x %d\r\n" % (i, i) for i in range(many)))
+        c.sync()
+        assert server.http("/subsz")["num_subscriptions"] == before + many
+        asker.send(f"PUB leave.{many - 1}.x R 2", "hi")
+        asker.sync()
+        assert c.message(60).payload == b"hi"
+        c.close()
+        wait_for(lambda: server.http("/varz")["connections"] == 1, 60, "the client gone")
+        for i in range(0, many, many // 50):
+            asker.send(f"PUB leave.{i}.x R 2", "hi")
+            assert asker.message(60).headers.startswith(b"NATS/1.0 503")
+        wait_for(lambda: server.http("/subsz")["num_subscriptions"] == before, 60, "its subscriptions gone")

@@ -53,6 +53,68 @@ static void meet(void *arg, void *item)
     ((struct met *)arg)->times[*(uint32_t *)item]++;
 }
 
+/* Deleting with tidying: the table gets smaller, what is left is found, and puts go on meanwhile. */
+static void a_tidied_table_follows_its_content_down(void **state)
+{
+    static uint32_t values[4 * KEYS];
+    (void)state;
+    for (int poor = 0; poor <= 1; poor++) {
+        struct htab t;
+        htab_init(&t);
+        uint32_t n = poor ? KEYS / 4 : 4 * KEYS;
+        for (uint32_t i = 0; i < n; i++) {
+            values[i] = i;
+            htab_put(&t, hash_of(i, poor), &values[i]);
+        }
+        size_t most = t.cap;
+        for (uint32_t i = 0; i < n - 100; i++) {
+            assert_ptr_equal(htab_del(&t, hash_of(i, poor), same_key, &i), &values[i]);
+            htab_tidy(&t, 64);
+            if (i % 7 == 0) { /* one comes back, for a moment */
+                htab_put(&t, hash_of(i, poor), &values[i]);
+                assert_ptr_equal(htab_get(&t, hash_of(i, poor), same_key, &i), &values[i]);
+                assert_ptr_equal(htab_del(&t, hash_of(i, poor), same_key, &i), &values[i]);
+            }
+        }
+        assert_int_equal(t.count, 100);
+        for (uint32_t i = n - 100; i < n; i++)
+            assert_ptr_equal(htab_get(&t, hash_of(i, poor), same_key, &i), &values[i]);
+        assert_true(t.cap + t.old_cap <= (most > 8192 ? most / 4 : most));
+        htab_release(&t);
+    }
+}
+
+static void a_drained_table_gives_each_item_once(void **state)
+{
+    static uint32_t values[4 * KEYS];
+    static bool in[4 * KEYS];
+    (void)state;
+    for (uint32_t many = 0; many <= 4 * KEYS;
+         many += KEYS / 3) { /* in the middle of growing, too */
+        struct htab t;
+        htab_init(&t);
+        memset(in, 0, sizeof in);
+        for (uint32_t i = 0; i < many; i++) {
+            values[i] = i;
+            htab_put(&t, hash_of(i, false), &values[i]);
+            in[i] = true;
+        }
+        for (uint32_t i = 0; i < many; i += 3) {
+            htab_del(&t, hash_of(i, false), same_key, &i);
+            in[i] = false;
+        }
+        size_t pos = 0;
+        for (uint32_t *item; (item = htab_drain(&t, &pos)) != NULL;) {
+            assert_true(in[*item]);
+            in[*item] = false;
+        }
+        assert_int_equal(t.count, 0);
+        for (uint32_t i = 0; i < many; i++)
+            assert_false(in[i]);
+        htab_release(&t);
+    }
+}
+
 /* What is there from the first portion to the last is met once, whatever comes and goes. */
 static void a_walk_in_portions_meets_what_stays(void **state)
 {
@@ -196,6 +258,8 @@ static void timers_come_out_in_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_tidied_table_follows_its_content_down),
+        cmocka_unit_test(a_drained_table_gives_each_item_once),
         cmocka_unit_test(a_walk_in_portions_meets_what_stays),
         cmocka_unit_test(a_table_does_what_a_naive_one_does),
         cmocka_unit_test(a_table_survives_bad_hashes),

@@ -47,6 +47,30 @@ static void the_hubs_interest_comes_changes_and_goes(void **state)
     expect_heard("");
 }
 
+/* More than FAREWELL_AT_ONCE: it goes as a job. */
+static void much_interest_goes_with_its_link_and_comes_with_the_next(void **state)
+{
+    (void)state;
+    size_t before;
+    for (int round = 0; round < 2; round++) {
+        before = sublist_count(account->subs);
+        if (round > 0)
+            fake_loop_advance(loop, 1001 * NS_PER_MS);
+        come_up();
+        for (int i = 0; i < 3000; i++) {
+            char line[32];
+            (void)snprintf(line, sizeof line, "LS+ much.%d\r\n", i);
+            wire_say(hub, line, strlen(line));
+        }
+        fake_loop_run(loop);
+        assert_int_equal(sublist_count(account->subs), before + 3000);
+        wire_cut(hub);
+        fake_loop_run(loop);
+        assert_false(account_has_interest(account, SLICE("much.2999"), (struct slice){0}));
+        assert_int_equal(sublist_count(account->subs), before);
+    }
+}
+
 static void a_malformed_subject_is_answered_and_forgiven(void **state)
 {
     (void)state;
@@ -470,6 +494,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(interest_is_told_net_and_pruned),
         TEST(the_hubs_interest_comes_changes_and_goes),
+        TEST(much_interest_goes_with_its_link_and_comes_with_the_next),
         TEST(a_malformed_subject_is_answered_and_forgiven),
         TEST(what_we_may_not_have_is_not_asked_for),
         TEST(the_hubs_permissions_hold_both_ways),

@@ -1,0 +1,71 @@
+/* server/farewell.c -- see farewell.h
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "server/farewell.h"
+
+#include "server/conn.h"
+#include "server/loop.h"
+
+#define BETWEEN_LOOKS 32 /* sinks, about 2 us each */
+
+/* False: nobody is left. */
+static bool drop_one(struct farewell *f)
+{
+    void *item = htab_drain(&f->table, &f->at);
+    if (item)
+        f->drop(f->arg, item);
+    return item != NULL;
+}
+
+/* done() may free us. */
+static void over(struct farewell *f)
+{
+    htab_release(&f->table);
+    conn_littered(f->loop);
+    f->loop = NULL;
+    if (f->done)
+        f->done(f->arg);
+}
+
+static enum job_result step(struct job *j, const struct job_budget *b)
+{
+    struct farewell *f = CONTAINER_OF(j, struct farewell, job);
+    do {
+        for (unsigned n = 0; n < BETWEEN_LOOKS; n++) {
+            if (!drop_one(f)) {
+                over(f);
+                return JOB_DONE;
+            }
+        }
+    } while (!job_over(b));
+    return JOB_MORE;
+}
+
+bool farewell_begin(struct farewell *f, struct loop *l, struct htab *table, farewell_drop_fn *drop,
+                    farewell_done_fn *done, void *arg)
+{
+    ASSERT(!f->loop);
+    *f = (struct farewell){.table = *table, .drop = drop, .done = done, .arg = arg};
+    htab_init(table);
+    if (f->table.count <= FAREWELL_AT_ONCE) {
+        while (drop_one(f))
+            ;
+        htab_release(&f->table);
+        return false;
+    }
+    f->loop = l;
+    job_init(&f->job, "subscriptions of who has left", step);
+    const struct turn *t = loop_turn(l);
+    t->job_start(t->loop, &f->job);
+    return true;
+}
+
+void farewell_finish(struct farewell *f)
+{
+    if (!f->loop)
+        return;
+    const struct turn *t = loop_turn(f->loop);
+    t->job_stop(t->loop, &f->job);
+    while (drop_one(f))
+        ;
+    over(f);
+}
