@@ -319,7 +319,7 @@ struct reclaim {
     uint32_t sid;
     uint64_t after;  /* rests until this batch is durable */
     bool sweeping;   /* blocks are done, subject rows are next */
-    struct buf from; /* the subject row to go on from */
+    struct buf from; /* the block asked to go last; then the subject row to go on from */
 };
 
 static bool any_row(struct store *st, enum db_table table, uint32_t sid)
@@ -374,7 +374,11 @@ static bool blocks_portion(struct reclaim *r)
     key_block(&k, s->sid, 0);
     bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
     bool any = on && key_is_block(w.key, s->sid, &first, &part) &&
-               block_end(view, s->sid, first, w.value) < stream_blocks_floor(s);
+               (part ? first : block_end(view, s->sid, first, w.value)) < stream_blocks_floor(s) &&
+               !slice_eq(w.key, buf_slice(&r->from)); /* it did not go: no commit after the other */
+    buf_clear(&r->from);
+    if (any)
+        buf_add_slice(&r->from, w.key);
     walk_end(&w);
     view_close(r->st->db);
     if (any)

@@ -122,9 +122,10 @@ static void trim_blocks(struct txn *t, uint32_t sid, uint64_t below, uint32_t mo
                 break;
             most--;
             dying = true;
+        } else if (first >= below) { /* parts without a head: nobody can read them */
+            break;
         }
-        if (dying)
-            walk_del(&w);
+        walk_del(&w);
     }
     /* A block in parts must not lose only its head. */
     for (uint64_t first; on && dying; on = walk_next(&w)) {
