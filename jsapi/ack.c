@@ -245,8 +245,12 @@ static void settle_all(struct js_consumer *c, uint64_t sseq, uint64_t cseq)
 static void settle_one(struct js_consumer *c, uint64_t sseq)
 {
     bool was_full = window_full(c);
-    if (pending_ack(&c->pend, sseq) == PENDING_NOTHING)
+    if (pending_ack(&c->pend, sseq) == PENDING_NOTHING) {
+        c->acked_wall = clock_wall(); /* a sign of life, at least */
+        if (c->stream->cfg.retention != RETAIN_LIMITS)
+            retention_asked(c->set, sseq);
         return;
+    }
     if (c->stream->cfg.retention != RETAIN_LIMITS)
         retention_settled(c->set, c, sseq);
     after_settled(c, was_full);
@@ -283,7 +287,9 @@ void ack_gone(struct js_consumer *c, uint64_t sseq, const char *reason)
         advise_ref(c, "terminated", "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED", &ref,
                    slice_cstr(reason));
     }
-    if (pending_gone(&c->pend, sseq)) {
+    if (e && c->cfg->ack_policy == ACK_ALL) {
+        settle_all(c, sseq, e->cseq); /* and all before it, as with nats-server */
+    } else if (pending_gone(&c->pend, sseq)) {
         c->acked_wall = clock_wall();
         consumer_dirty(c);
         if (was_full)
@@ -316,7 +322,7 @@ static void nak(struct js_consumer *c, const struct ack_ref *ref, struct slice a
 {
     int64_t now = clock_mono(), delay = nak_delay(arg);
     const struct pending_entry *e = pending_find(&c->pend, ref->sseq);
-    if (!e || ref->cseq <= c->pend.floor.consumer || ref->cseq > c->pend.delivered.consumer)
+    if (!e || ref->cseq <= c->pend.base.consumer || ref->cseq > c->pend.delivered.consumer)
         return;
     advise_ref(c, "nak", "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED", ref, (struct slice){0});
     pending_nak(&c->pend, ref->sseq, delay, now);

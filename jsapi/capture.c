@@ -18,13 +18,15 @@
 #define POOL_MAX     4096 /* spare tickets kept */
 
 struct ticket {
-    struct ticket *next;   /* in the pool */
-    struct js_stream *s;   /* held */
-    char *far;             /* a reply subject longer than REPLY_INLINE, owned; else NULL */
-    uint32_t reply_n;      /* 0: no answer wanted */
-    bool republish;        /* the stream republishes what was stored */
-    bool rolled;           /* all before it went: consumers move up as after a purge */
-    store_append_fn *done; /* js_stream_store(): the replicator's */
+    struct ticket *next;      /* in the pool */
+    struct js_stream *s;      /* held */
+    char *far;                /* a reply subject longer than REPLY_INLINE, owned; else NULL */
+    uint32_t reply_n;         /* 0: no answer wanted */
+    bool republish;           /* the stream republishes what was stored */
+    bool rolled;              /* others went: consumers move up as after a purge, */
+    char *rolled_up;          /* of this subject (owned); NULL: of all */
+    struct js_error *refused; /* owned: what E_DENIED means; else NULL */
+    store_append_fn *done;    /* js_stream_store(): the replicator's */
     void *arg;
     char reply[REPLY_INLINE];
 };
@@ -50,6 +52,8 @@ static struct ticket *ticket_new(struct js_stream *s, struct slice reply)
     t->reply_n = (uint32_t)reply.n;
     t->republish = s->republish != NULL;
     t->rolled = false;
+    t->rolled_up = NULL;
+    t->refused = NULL;
     t->done = NULL;
     if (reply.n > REPLY_INLINE)
         t->far = slice_dup(reply);
@@ -65,6 +69,8 @@ static void ticket_free(struct ticket *t)
     struct jsapi *js = s->acc->js;
 
     free(t->far);
+    free(t->rolled_up);
+    free(t->refused);
     if (!js->pool)
         js->pool = xcalloc(1, sizeof *js->pool);
     if (js->pool->n < POOL_MAX && !js->closed) {
@@ -211,14 +217,17 @@ static void on_receipt(void *arg, const struct store_receipt *r)
     if (!s->acc->closed) {
         if (r->err == 0) {
             if (t->rolled && !r->duplicate && s->consumers)
-                consumers_purged(s->consumers, (struct slice){0}, false);
+                consumers_purged(s->consumers, slice_cstr(t->rolled_up ? t->rolled_up : ""));
             if (t->republish && !r->duplicate)
                 republish(s, r);
             if (reply.n)
                 say_ack(s, reply, r);
         } else if (reply.n) {
             struct js_error e;
-            publish_store_error(r, &e);
+            if (r->err == E_DENIED && t->refused)
+                e = *t->refused;
+            else
+                publish_store_error(r, &e);
             say_error(s, reply, &e, true);
         }
     }
@@ -263,8 +272,9 @@ static struct slice clean_headers(struct slice hdr, struct buf *room)
     return buf_slice(room);
 }
 
-/* After all checks: interest, account, store. */
-static void append(struct js_stream *s, struct record_in *rec, struct slice reply)
+/* After all checks: interest, account, store. refused: with REC_REFUSED, why. */
+static void append(struct js_stream *s, struct record_in *rec, struct slice reply,
+                   const struct js_error *refused)
 {
     struct js_error e;
     struct ticket *t = NULL;
@@ -278,10 +288,16 @@ static void append(struct js_stream *s, struct record_in *rec, struct slice repl
     }
     if (s->cfg.no_ack)
         reply.n = 0;
-    bool rolled = rec->flags & REC_ROLLUP_ALL;
+    bool rolled = rec->flags & (REC_ROLLUP_ALL | REC_ROLLUP_SUBJECT);
     if (reply.n || s->republish || rolled) {
         t = ticket_new(s, reply);
         t->rolled = rolled;
+        if (rec->flags & REC_ROLLUP_SUBJECT)
+            t->rolled_up = slice_dup(rec->subject);
+        if (rec->flags & REC_REFUSED) {
+            t->refused = xmalloc(sizeof *t->refused);
+            *t->refused = *refused;
+        }
         if (rec->flags & REC_SKIP)
             t->republish = false;
     }
@@ -307,7 +323,7 @@ static bool capture_hear(void *arg, struct msg_view *m, void *from)
     if (m->hdr.n)
         rec.hdr = clean_headers(m->hdr, &hdr);
     if (publish_check(&s->cfg, rec.hdr, m->reply, &rec, &e))
-        append(s, &rec, m->reply);
+        append(s, &rec, m->reply, &e);
     else
         say_error(s, m->reply, &e, false);
     buf_release(&subject);

@@ -132,12 +132,13 @@ static struct cursor_source source_of(struct js_consumer *c)
 
 static struct pending_rules rules_of(const struct consumer_config *cfg)
 {
-    return (struct pending_rules){.tracks = cfg->ack_policy != ACK_NONE,
-                                  .ack_wait =
-                                      cfg->ack_policy == ACK_FLOW_CONTROL ? 0 : cfg->ack_wait,
-                                  .backoff = cfg->backoff.at,
-                                  .backoff_n = (uint32_t)cfg->backoff.n,
-                                  .max_deliver = cfg->max_deliver};
+    return (struct pending_rules){
+        .tracks = cfg->ack_policy != ACK_NONE,
+        .all = cfg->ack_policy == ACK_ALL || cfg->ack_policy == ACK_FLOW_CONTROL,
+        .ack_wait = cfg->ack_policy == ACK_FLOW_CONTROL ? 0 : cfg->ack_wait,
+        .backoff = cfg->backoff.at,
+        .backoff_n = (uint32_t)cfg->backoff.n,
+        .max_deliver = cfg->max_deliver};
 }
 
 static void make_prefixes(struct js_consumer *c)
@@ -418,6 +419,7 @@ static void reconcile(struct js_consumer *c)
     c->pend.delivered.stream = c->pend.told = st.last_seq;
     if (c->pend.floor.stream > st.last_seq)
         c->pend.floor.stream = st.last_seq;
+    c->pend.base = c->pend.floor;
 }
 
 /* Delivered on a clock that was years ahead? Then all of them come again now, rather than then. */
@@ -509,7 +511,7 @@ int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
     advise_action(c, "DELETED", "delete");
     consumer_close(c, CLOSE_DELETED);
     if (was_interest)
-        retention_sweep(cs, from);
+        retention_sweep(cs, from, true);
     return stored;
 }
 
@@ -550,7 +552,7 @@ void consumer_apply(struct js_consumer *c, struct consumer_config *cfg)
         consumer_recount(c);
         consumers_index(c->set, c);
         if (c->stream->cfg.retention == RETAIN_INTEREST)
-            retention_sweep(c->set, c->pend.floor.stream + 1);
+            retention_sweep(c->set, c->pend.floor.stream + 1, true);
     }
     if (old->inactive_threshold != cfg->inactive_threshold)
         consumer_active(c, clock_mono());
@@ -578,7 +580,7 @@ void consumer_restart(struct js_consumer *c, uint64_t stream)
     if (c->state == CONSUMER_AWAITING)
         consumer_enter(c, CONSUMER_LIVE, "asked anew");
     if (c->stream->cfg.retention == RETAIN_INTEREST)
-        retention_sweep(c->set, stream + 1);
+        retention_sweep(c->set, 1, false);
     consumer_dirty(c);
     consumer_rearm(c);
     consumer_ready(c);

@@ -122,6 +122,8 @@ struct consumers {
     struct list holders; /* consumers with something pending */
     bool resting;        /* some consumer or request waits for its socket to drain */
     bool forgotten;      /* between consumers_forget() and consumers_recover() */
+    uint64_t left;       /* taken by a purge since consumers_purged() was last called: none, one, */
+    uint64_t left_seq;   /* this one, or several */
 
     /* retention.c */
     uint64_t *dead; /* owned: leave the stream at the end of this turn */
@@ -131,6 +133,7 @@ struct consumers {
     struct turn_timer again; /* that commit failed, and who settled them is in memory only */
     struct job sweep;
     bool sweeping;
+    bool sweep_all; /* what nobody wants leaves, too */
     uint64_t sweep_at, sweep_to;
 };
 

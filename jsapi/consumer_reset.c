@@ -115,7 +115,7 @@ void consumer_reset(struct request *r)
         return;
     }
     struct reset *x = arena_alloc(&r->mem, sizeof *x);
-    *x = (struct reset){c, seq ? seq : c->pend.floor.stream + 1};
+    *x = (struct reset){c, seq ? seq : c->pend.base.stream + 1};
     r->arg = x;
     r->held = c;
     consumer_hold(c);

@@ -192,7 +192,7 @@ void consumers_recover(struct consumers *cs)
     for (size_t i = 0; i < cs->n; i++)
         consumer_ready(cs->at[i]); /* those in memory only were there all the time */
     if (cs->stream->cfg.retention == RETAIN_INTEREST)
-        retention_sweep(cs, 1);
+        retention_sweep(cs, 1, true);
 }
 
 void consumers_forget(struct consumers *cs)
@@ -224,7 +224,7 @@ void consumers_free(struct consumers *cs, enum consumers_end why)
 void consumers_updated(struct consumers *cs)
 {
     if (cs->stream->cfg.retention == RETAIN_INTEREST)
-        retention_sweep(cs, 1);
+        retention_sweep(cs, 1, false);
 }
 
 /* --- news ------------------------------------------------------------------------------------- */
@@ -287,6 +287,31 @@ void consumers_removed(struct consumers *cs, uint64_t seq, struct slice subject)
         filter_index_match(&cs->index, subject, tell_removed, &seq);
 }
 
+/* What left is of unknown subjects: the filtered count again when somebody wants to know. */
+static void count_again(struct consumers *cs, uint64_t last)
+{
+    for (size_t i = 0; i < cs->n; i++) {
+        struct js_consumer *c = cs->at[i];
+        if (c->filtered && last > c->pend.delivered.stream && (c->counted || c->counting)) {
+            consumer_recount(c);
+            if (c->state == CONSUMER_MAKING || c->n_waiters)
+                consumer_counted(c, NULL);
+        }
+    }
+}
+
+void consumers_leaving(struct consumers *cs, uint64_t first, uint64_t last, struct slice subject)
+{
+    if (!cs->n)
+        return;
+    cs->left += first == last ? 1 : 2;
+    cs->left_seq = last;
+    if (subject.n)
+        filter_index_match(&cs->index, subject, tell_removed, &last);
+    else
+        count_again(cs, last);
+}
+
 void consumers_removed_range(struct consumers *cs, uint64_t first, uint64_t last)
 {
     LIST_EACH_SAFE(it, &cs->holders)
@@ -302,45 +327,7 @@ void consumers_removed_range(struct consumers *cs, uint64_t first, uint64_t last
         if (!holds_something(c))
             list_unlink(&c->holder);
     }
-    for (size_t i = 0; i < cs->n; i++) {
-        struct js_consumer *c = cs->at[i];
-        if (c->filtered && last > c->pend.delivered.stream && (c->counted || c->counting)) {
-            consumer_recount(c); /* subjects unknown: count again when somebody wants to know */
-            if (c->state == CONSUMER_MAKING || c->n_waiters)
-                consumer_counted(c, NULL);
-        }
-    }
-}
-
-static bool inside(const struct js_consumer *c, struct slice filter)
-{
-    struct store_filter f = consumer_filters(c->cfg);
-    for (size_t i = 0; i < f.n; i++)
-        if (!subject_subset(f.patterns[i], filter))
-            return false;
-    return f.n > 0;
-}
-
-void consumers_purged(struct consumers *cs, struct slice filter, bool all)
-{
-    struct stream_state st;
-    store_state(cs->stream->store, &st);
-    if (!st.first_seq)
-        return;
-    for (size_t i = 0; i < cs->n; i++) {
-        struct js_consumer *c = cs->at[i];
-        if (filter.n && !inside(c, filter))
-            continue;
-        uint64_t up_to = filter.n && all ? st.last_seq : st.first_seq - 1;
-        if (c->pend.floor.stream >= up_to)
-            continue;
-        uint32_t before = pending_count(&c->pend);
-        pending_raise(&c->pend, up_to);
-        if (pending_count(&c->pend) < before)
-            c->acked_wall = clock_wall();
-        consumer_dirty(c);
-        consumer_ready(c);
-    }
+    count_again(cs, last);
 }
 
 void consumers_drained(struct consumers *cs)

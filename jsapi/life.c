@@ -125,6 +125,13 @@ static void on_removed_range(void *arg, uint64_t first, uint64_t last)
         consumers_removed_range(s->consumers, first, last);
 }
 
+static void on_purged(void *arg, uint64_t first, uint64_t last, struct slice subject)
+{
+    struct js_stream *s = arg;
+    if (s->consumers)
+        consumers_leaving(s->consumers, first, last, subject);
+}
+
 struct js_stream *js_stream_new(struct jsapi_account *a, struct stream_config *cfg, int64_t created)
 {
     struct js_stream *s = xcalloc(1, sizeof *s);
@@ -147,7 +154,8 @@ struct js_stream *js_stream_new(struct jsapi_account *a, struct stream_config *c
                                      .durable = on_durable,
                                      .stored = on_stored,
                                      .removed = on_removed,
-                                     .removed_range = on_removed_range};
+                                     .removed_range = on_removed_range,
+                                     .purged = on_purged};
     jsapi_hold(a);
     if (a->n_streams == a->streams_cap) {
         a->streams_cap = a->streams_cap ? a->streams_cap * 2 : 8;

@@ -260,34 +260,51 @@ static void place_enter(struct pending *p, struct pending_entry *e, enum pending
 
 /* --- leaving the ring ------------------------------------------------------------------------- */
 
-/* Makes a hole; the floor follows when the next one above it is settled, or the last there is. */
-static void settle(struct pending *p, uint32_t off, bool lift)
+static void hole_at(struct pending *p, uint32_t off)
 {
     struct pending_entry *e = entry_at(p, off);
-    uint64_t cseq = e->cseq;
     place_leave(p, e);
     p->again -= e->deliveries > 1;
     e->deliveries = 0;
     e->place = PENDING_FRESH;
-    if (--p->live == 0) {
-        if (lift)
-            p->floor = (struct pending_pair){p->delivered.consumer, p->told};
+    p->live--;
+}
+
+/* No hole at the front, no room that nobody needs. */
+static void ring_tidy(struct pending *p)
+{
+    if (!p->live) {
         ring_clear(p);
         p->heap_n = p->queue_n = p->queue_head = 0;
         return;
     }
-    if (off == 0) {
-        while (is_hole(entry_at(p, 0))) {
-            p->head = (p->head + 1) & (p->cap - 1);
-            p->len--;
-            p->scan -= p->scan > 0;
-        }
-        const struct pending_entry *front = entry_at(p, 0);
-        if (lift && cseq == p->floor.consumer + 1)
-            p->floor = (struct pending_pair){front->cseq - 1, front->sseq - 1};
+    while (is_hole(entry_at(p, 0))) {
+        p->head = (p->head + 1) & (p->cap - 1);
+        p->len--;
+        p->scan -= p->scan > 0;
     }
     if (p->cap > RING_KEEP && p->live < p->cap / 8)
         ring_rebuild(p, p->cap / 4);
+}
+
+/* Makes a hole; the floor follows when the next one above it is settled, or the last there is. */
+static void settle(struct pending *p, uint32_t off, bool lift)
+{
+    uint64_t cseq = entry_at(p, off)->cseq;
+    hole_at(p, off);
+    ring_tidy(p);
+    if (!p->live) {
+        if (lift)
+            p->floor = (struct pending_pair){p->delivered.consumer, p->told};
+        p->base = p->delivered;
+    } else if (off == 0) {
+        const struct pending_entry *front = entry_at(p, 0);
+        struct pending_pair up_to = {front->cseq - 1, front->sseq - 1};
+        if (lift && cseq == p->floor.consumer + 1)
+            p->floor = up_to;
+        if (cseq == p->base.consumer + 1)
+            p->base = up_to;
+    }
 }
 
 static uint32_t given_lower(const struct pending *p, uint64_t sseq)
@@ -366,7 +383,7 @@ void pending_set_rules(struct pending *p, const struct pending_rules *rules)
 
 void pending_start_at(struct pending *p, uint64_t start)
 {
-    p->delivered = p->floor = (struct pending_pair){0, start ? start - 1 : 0};
+    p->delivered = p->floor = p->base = (struct pending_pair){0, start ? start - 1 : 0};
     p->told = p->delivered.stream;
     pending_log_whole(p);
 }
@@ -376,7 +393,7 @@ void pending_reset(struct pending *p, uint64_t stream)
     bool replaying = p->replaying;
     pending_release(p);
     p->replaying = replaying;
-    p->delivered = p->floor = (struct pending_pair){0, stream};
+    p->delivered = p->floor = p->base = (struct pending_pair){0, stream};
     p->told = stream;
 }
 
@@ -390,14 +407,56 @@ void pending_skip(struct pending *p, uint64_t sseq)
     pending_log(p, PLOG_SKIP, sseq);
 }
 
-void pending_raise(struct pending *p, uint64_t sseq)
+/* A hole for a purge, and the floor as after an ack. */
+static void drop(struct pending *p, uint32_t off)
 {
-    pending_gone_range(p, 0, sseq);
-    if (sseq > p->delivered.stream)
-        p->delivered.stream = sseq;
-    p->told = p->delivered.stream;
-    if (!p->live)
-        p->floor = p->delivered;
+    const struct pending_entry *e = entry_at(p, off);
+    hole_at(p, off);
+    if (p->rules.all) {
+        if (e->cseq > p->floor.consumer)
+            p->floor = (struct pending_pair){e->cseq, e->sseq};
+    } else if (!p->live) {
+        p->floor = (struct pending_pair){p->delivered.consumer, p->told};
+    } else if (e->cseq == p->floor.consumer + 1) {
+        p->floor = (struct pending_pair){e->cseq, e->sseq};
+        while (++off < p->len && is_hole(entry_at(p, off)))
+            ;
+        if (off < p->len)
+            p->floor =
+                (struct pending_pair){entry_at(p, off)->cseq - 1, entry_at(p, off)->sseq - 1};
+    }
+}
+
+void pending_purge(struct pending *p, uint64_t start, pending_gone_fn *gone, void *arg)
+{
+    struct pending_pair base = p->base;
+    if (start && start - 1 > p->delivered.stream)
+        p->delivered.stream = start - 1;
+    if (base.stream < start) {
+        base.stream = start - 1;
+        for (uint32_t off = 0; off < p->len; off++) {
+            const struct pending_entry *e = entry_at(p, off);
+            if (is_hole(e) || (e->sseq > base.stream && !(gone && gone(arg, e->sseq))))
+                continue;
+            base.consumer = e->cseq > base.consumer ? e->cseq : base.consumer;
+            drop(p, off);
+        }
+        ring_tidy(p);
+    }
+    if (!p->live) {
+        base = p->delivered;
+        p->given_n = 0;
+    }
+    for (uint32_t off = 0; p->queued && off < p->len; off++) { /* they wait anew */
+        struct pending_entry *e = entry_at(p, off);
+        if (!is_hole(e) && e->place == PENDING_QUEUED)
+            place_enter(p, e, PENDING_TIMED);
+    }
+    p->base = base;
+    if (base.stream >= p->floor.stream) {
+        p->floor = base;
+        p->told = p->delivered.stream;
+    }
     pending_log_whole(p);
 }
 
@@ -407,7 +466,7 @@ uint64_t pending_deliver(struct pending *p, uint64_t sseq, int64_t now)
     p->delivered.stream = p->told = sseq;
     uint64_t cseq = ++p->delivered.consumer;
     if (!p->rules.tracks) {
-        p->floor = p->delivered;
+        p->floor = p->base = p->delivered;
         p->whole = true;
         return cseq;
     }
@@ -465,15 +524,19 @@ enum pending_result pending_ack(struct pending *p, uint64_t sseq)
 
 enum pending_result pending_ack_all(struct pending *p, uint64_t sseq, uint64_t cseq)
 {
-    if (sseq <= p->floor.stream || sseq > p->delivered.stream || cseq <= p->floor.consumer)
+    bool settled = sseq <= p->base.stream || cseq <= p->base.consumer;
+    if (sseq > p->delivered.stream || (settled && !p->replaying)) /* the base is not read back */
         return PENDING_NOTHING;
+    bool known = ring_find(p, sseq, NULL) && cseq > p->floor.consumer;
     while (p->live && entry_at(p, 0)->sseq <= sseq)
         settle(p, 0, false);
-    p->floor.stream = sseq;
-    p->floor.consumer = cseq < p->delivered.consumer ? cseq : p->delivered.consumer;
+    p->base.stream = sseq;
+    p->base.consumer = cseq < p->delivered.consumer ? cseq : p->delivered.consumer;
+    if (known)
+        p->floor = p->base;
     given_drop(p, 0, sseq);
     pending_log(p, PLOG_ACK_ALL, sseq);
-    pending_log_number(p, p->floor.consumer);
+    pending_log_number(p, p->base.consumer);
     return PENDING_SETTLED;
 }
 

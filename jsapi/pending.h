@@ -50,6 +50,7 @@ enum pending_place { PENDING_FRESH, PENDING_TIMED, PENDING_QUEUED };
 
 struct pending_rules {
     bool tracks;            /* acks are expected; false: ack policy none, nothing is ever pending */
+    bool all;               /* an ack is one of all before it, too */
     int64_t ack_wait;       /* ns; <= 0: no deadline (ack policy flow_control) */
     const int64_t *backoff; /* borrowed; replaces ack_wait from the first delivery on */
     uint32_t backoff_n;
@@ -72,6 +73,10 @@ struct pending {
                       consumer info says it, and where the floor stands when nothing is pending */
     struct pending_pair floor;  /* all up to it is settled; one given up holds it until the ring
                                       is empty, as nats-server tells it */
+    struct pending_pair base;   /* the same without those exceptions and with what was only passed
+                                      over, as nats-server has it in memory: acks of all are
+                                      measured by it, and a purge makes it the floor. It is at the
+                                      floor again after a restart */
     struct pending_entry *ring; /* owned; cap entries, a power of two, 0 at first */
     uint32_t cap, head, len;    /* len counts holes */
     uint32_t live;              /* entries that are no holes */
@@ -103,9 +108,13 @@ void pending_reset(struct pending *p, uint64_t stream);
 
 /* Nothing matched up to sseq: remembers that it was considered. */
 void pending_skip(struct pending *p, uint64_t sseq);
-/* Everything up to sseq is gone or of no interest: what was pending there is dropped, the position
- * moves up. */
-void pending_raise(struct pending *p, uint64_t sseq);
+/* A purge: nothing before start is to be delivered any more. Where nothing below start is pending
+ * and all was settled up to it, nothing else is looked at, as with nats-server; else what is
+ * pending below it is dropped, and of the rest what gone() says is not there (NULL: all is). The base
+ * becomes the floor but where the floor went further by what was dropped. What was queued to be
+ * delivered again waits for its deadline once more, as with nats-server. */
+typedef bool pending_gone_fn(void *arg, uint64_t sseq);
+void pending_purge(struct pending *p, uint64_t start, pending_gone_fn *gone, void *arg);
 /* The first delivery of sseq, which is above everything considered so far. Returns its consumer
  * sequence. */
 uint64_t pending_deliver(struct pending *p, uint64_t sseq, int64_t now);
@@ -122,7 +131,8 @@ enum pending_result {
 };
 /* Explicit ack or term of one message. Also takes back a message that was given up. */
 enum pending_result pending_ack(struct pending *p, uint64_t sseq);
-/* Ack of everything up to sseq, told by its consumer sequence. */
+/* Ack of everything up to sseq, told by its consumer sequence. The floor follows when sseq itself
+ * was pending. */
 enum pending_result pending_ack_all(struct pending *p, uint64_t sseq, uint64_t cseq);
 /* Deliver again, now (delay < 0) or after delay. Whether it may be delivered again is asked when it
  * is its turn. */

@@ -246,6 +246,7 @@ static int read_snapshot(struct pending *p, struct reader *r, int version, int64
     to.delivered.stream = take_varint(r);
     to.floor.consumer = take_varint(r);
     to.floor.stream = take_varint(r);
+    to.base = to.floor;
     to.told = version > 1 ? take_varint(r) : to.delivered.stream;
     uint64_t live = take_varint(r), given = take_varint(r), seq = 0;
     bool ok = !r->bad && to.delivered.stream <= SEQ_MAX && to.told <= to.delivered.stream &&

@@ -187,7 +187,7 @@ bool publish_check(const struct stream_config *cfg, struct slice hdr, struct sli
     if (has(&w, W_SUBJECT_SEQ_OF) && !has(&w, W_SUBJECT_SEQ))
         return js_fail(e, JSStreamExpectedLastSeqPerSubjectInvalid, NULL);
     if (has(&w, W_ROLLUP) && !check_rollup(cfg, w.value[W_ROLLUP], rec, e))
-        return false;
+        rec->flags |= REC_REFUSED;
     expectations(&w, rec);
     return true;
 }

@@ -169,7 +169,22 @@ void retention_settled(struct consumers *cs, struct js_consumer *c, uint64_t seq
         bury(cs, seq);
 }
 
+void retention_asked(struct consumers *cs, uint64_t seq)
+{
+    struct question q = {.cs = cs};
+    if (store_get(cs->stream->store, seq, ask_record, &q) == 0 && q.unneeded)
+        bury(cs, seq);
+}
+
 /* --- sweeping --------------------------------------------------------------------------------- */
+
+static bool wanted(const struct consumers *cs, struct slice subject)
+{
+    for (size_t i = 0; i < cs->n; i++)
+        if (consumer_wants(cs->at[i], subject))
+            return true;
+    return false;
+}
 
 struct portion {
     struct consumers *cs;
@@ -181,7 +196,8 @@ static int sweep_record(void *arg, const struct record_out *r)
     struct portion *p = arg;
     if (r->seq > p->to)
         return READ_STOP;
-    if (retention_unneeded(p->cs, r->seq, r->subject))
+    if (retention_unneeded(p->cs, r->seq, r->subject) &&
+        (p->cs->sweep_all || wanted(p->cs, r->subject)))
         bury(p->cs, r->seq);
     return READ_ON;
 }
@@ -203,7 +219,7 @@ static enum job_result sweep_step(struct job *j, const struct job_budget *b)
     }
 }
 
-void retention_sweep(struct consumers *cs, uint64_t from)
+void retention_sweep(struct consumers *cs, uint64_t from, bool all)
 {
     const struct turn *t = cs->stream->acc->js->host.turn;
     struct stream_state st;
@@ -212,6 +228,7 @@ void retention_sweep(struct consumers *cs, uint64_t from)
     store_state(cs->stream->store, &st);
     cs->sweep_at = cs->sweeping && cs->sweep_at < from ? cs->sweep_at : from;
     cs->sweep_to = st.last_seq;
+    cs->sweep_all = all || (cs->sweeping && cs->sweep_all);
     cs->sweeping = true;
     t->job_start(t->loop, &cs->sweep);
 }

@@ -15,8 +15,11 @@ void retention_settled(struct consumers *cs, struct js_consumer *c, uint64_t seq
 /* Hands over now what gathered. True: done will be called when it is on disk; false: nothing
  * gathered (or it was refused). */
 bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg);
-/* Interest streams: a consumer went or changed; looks at all from `from` on as a job. */
-void retention_sweep(struct consumers *cs, uint64_t from);
+/* c was told of a message that it does not wait for: it leaves when nobody needs it. */
+void retention_asked(struct consumers *cs, uint64_t seq);
+/* Interest streams: a consumer went or changed; looks at all from `from` on as a job. all: what
+ * nobody wants leaves, too; else only what somebody wanted and everybody has settled. */
+void retention_sweep(struct consumers *cs, uint64_t from, bool all);
 /* Is seq needed by nobody (any more)? c: leave this one aside, NULL: none. */
 bool retention_unneeded(struct consumers *cs, uint64_t seq, struct slice subject);
 /* Commits failed: what consumers in memory have settled goes to the store again, in a while. */

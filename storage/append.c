@@ -251,6 +251,8 @@ static void append_now(struct stream *s, const struct record_in *rec, store_appe
     if (w->err || duplicate(s, rec, w))
         return;
     w->err = last_id(s, rec, w);
+    if (!w->err && rec->flags & REC_REFUSED)
+        w->err = E_DENIED;
     if (!w->err)
         w->err = room_for(s, rec);
     uint64_t seq = 0;

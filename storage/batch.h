@@ -62,6 +62,7 @@ struct removed {
     uint64_t seq, last;    /* last: the end of a range, or 0 */
     uint32_t text, text_n; /* its subject in batch->text */
     bool hole;             /* its number was marked in the holes (not trimmed off the head) */
+    bool purged;           /* by a purge or a roll-up: told apart from the others */
 };
 
 struct batch {

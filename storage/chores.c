@@ -80,7 +80,9 @@ static bool purge_portion(struct chore *c, uint32_t most)
                 seq = 0;
                 break;
             } else {
+                s->purging = c->done != NULL;
                 stream_drop_any(s, &r, seq);
+                s->purging = false;
                 c->purged++;
             }
         }
@@ -113,7 +115,9 @@ static bool purge_step(struct chore *c)
     struct stream *s = c->s;
     if (!c->text_n && !c->keep && (!c->below || c->below > s->now.last_seq)) {
         c->purged = s->now.msgs;
+        s->purging = c->done != NULL;
         stream_clear(s, s->now.last_seq + 1);
+        s->purging = false;
         reclaim_below(s);
         return true;
     }

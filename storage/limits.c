@@ -180,19 +180,22 @@ bool limits_newest(struct stream *s, struct slice subject, uint64_t *seq)
 
 static void roll_up(struct stream *s, const struct record_in *rec, uint64_t seq)
 {
+    bool all = rec->flags & REC_ROLLUP_ALL;
     stream_trim(s);
-    if (rec->flags & REC_ROLLUP_ALL && rec->flags & REC_SKIP) {
-        const struct purge_spec but_one = {.keep = 1}; /* there is no message of our own to keep */
-        chore_purge(s, &but_one, NULL, NULL);
+    if (rec->flags & REC_SKIP) { /* there is no message of our own to keep: nothing stays */
+        struct purge_spec p = {.filter = all ? (struct slice){0} : rec->subject, .below = seq + 1};
+        chore_purge(s, &p, NULL, NULL);
         return;
     }
-    if (rec->flags & REC_ROLLUP_ALL) {
+    s->purging = true;
+    if (all) {
         stream_clear_below(s, seq, rec->subject);
-        return;
+    } else {
+        struct subject *e = index_get(s, rec->subject, false);
+        if (e && e->count > 1 && !limits_subject(s, e, 1))
+            chore_subject(s, rec->subject, 1);
     }
-    struct subject *e = index_get(s, rec->subject, false);
-    if (e && e->count > 1 && !limits_subject(s, e, 1))
-        chore_subject(s, rec->subject, 1);
+    s->purging = false;
 }
 
 /* In the reference's order: the subject's limit, the stream's, the roll-up. */

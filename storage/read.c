@@ -130,6 +130,11 @@ int store_read(struct stream *s, uint64_t *from, const struct store_filter *f,
 
 /* --- one ------------------------------------------------------------------------------------- */
 
+bool store_has(struct stream *s, uint64_t seq)
+{
+    return s->life == STREAM_LIVE && stream_live_shown(s, seq);
+}
+
 int store_get(struct stream *s, uint64_t seq, store_each_fn *each, void *arg)
 {
     uint64_t first = s->spec.first_seq > 1 ? s->spec.first_seq : 1;

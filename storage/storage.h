@@ -153,12 +153,15 @@ enum {
         2,                 /* compare expect_subject_seq with the last live one of expect_subject */
     REC_EXPECT_MSG_ID = 4, /* compare expect_msg_id with the id of the newest message */
     REC_ROLLUP_SUBJECT = 8, /* after storing, drop the earlier ones of the subject */
-    REC_ROLLUP_ALL = 16,    /* after storing, drop all earlier ones */
+    REC_ROLLUP_ALL = 16,    /* after storing, drop all earlier ones; both are told as
+                               purged(), unless much goes or a REC_SKIP leaves nothing */
     REC_SKIP =
         32, /* consume a number, remember the id, store nothing (interest without consumer) */
     REC_EXACT = 64, /* a mirror: store under `seq` with `ts`; numbers between are skipped */
     REC_NO_DEDUP = 128,
-    REC_SOURCED = 256 /* copied from a source; the store treats it like any other so far */
+    REC_SOURCED = 256, /* copied from a source; the store treats it like any other so far */
+    REC_REFUSED = 512  /* the caller will not have it: E_DENIED when neither an expectation nor a
+                          duplicate comes first */
 };
 
 struct record_in {
@@ -229,6 +232,8 @@ int store_read(struct stream *s, uint64_t *from, const struct store_filter *f,
                const struct read_budget *budget, store_each_fn *each, void *arg) MUST_CHECK;
 /* One record. E_NOTFOUND: never existed or beyond last; E_DELETED: it is gone; E_CORRUPT. */
 int store_get(struct stream *s, uint64_t seq, store_each_fn *each, void *arg) MUST_CHECK;
+/* Is there a message of this number? As readers see it; the record itself is not looked at. */
+bool store_has(struct stream *s, uint64_t seq);
 /* The newest live record with a number <= *up_to (0: no bound) that matches: its number in *seq, 0:
  * there is none. Looks at about `scan` records at most; READ_BUDGET: not found yet, *up_to is where
  * to go on. READ_END: that is the answer. A literal subject is nearly always known without a look
@@ -309,6 +314,9 @@ struct stream_watch {
      * one removed_range(). */
     void (*removed)(void *arg, uint64_t seq, struct slice subject);
     void (*removed_range)(void *arg, uint64_t first, uint64_t last);
+    /* What a purge or a roll-up took: first … last, with the subject when it is one message and
+     * want_removed_subjects. NULL: told as the others are. */
+    void (*purged)(void *arg, uint64_t first, uint64_t last, struct slice subject);
     bool want_stored, want_removed_subjects; /* may be changed at any time */
 };
 /* One watcher a stream; NULL takes it off. Borrowed: it must outlive the stream or be taken off. */

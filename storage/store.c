@@ -355,7 +355,9 @@ static void tell_removed(const struct batch *b, const struct removed *r)
     struct slice subject = slice_head(slice_skip(buf_slice(&b->text), r->text), r->text_n);
     if (!list_empty(&s->jobs))
         looks_removed(s, r->seq, r->last, subject);
-    if (s->watch && r->last && s->watch->removed_range)
+    if (s->watch && r->purged && s->watch->purged)
+        s->watch->purged(s->watch->arg, r->seq, r->last ? r->last : r->seq, subject);
+    else if (s->watch && r->last && s->watch->removed_range)
         s->watch->removed_range(s->watch->arg, r->seq, r->last);
     else if (s->watch && !r->last && s->watch->removed)
         s->watch->removed(s->watch->arg, r->seq, subject);

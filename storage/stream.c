@@ -395,6 +395,13 @@ static void counted_out(struct stream *s, uint64_t bytes)
     store_account(s, -(int64_t)bytes);
 }
 
+static struct removed *note_removed(struct stream *s, uint64_t seq, struct slice subject)
+{
+    struct removed *r = batch_removed(stream_batch(s), s, seq, subject);
+    r->purged = s->purging;
+    return r;
+}
+
 /* The number leaves: by moving the head, or as a hole. */
 static void number_out(struct stream *s, uint64_t seq, struct slice subject, bool head)
 {
@@ -408,10 +415,11 @@ static void number_out(struct stream *s, uint64_t seq, struct slice subject, boo
         s->now.first_seq = seq + 1;
         s->first_ts_stale = true;
         struct removed *last = b->nremoved ? &b->removed[b->nremoved - 1] : NULL;
-        if (told && !news && last && last->stream == s && last->last + 1 == seq)
+        if (told && !news && last && last->stream == s && last->last + 1 == seq &&
+            last->purged == s->purging)
             last->last = seq;
         else if (told)
-            r = batch_removed(b, s, seq, news ? subject : (struct slice){0});
+            r = note_removed(s, seq, news ? subject : (struct slice){0});
         if (r && !news)
             r->last = seq;
         return;
@@ -419,7 +427,7 @@ static void number_out(struct stream *s, uint64_t seq, struct slice subject, boo
     holes_set(&s->holes, seq);
     holes_set(&s->undone, seq);
     holes_changed(s);
-    r = batch_removed(b, s, seq, news ? subject : (struct slice){0});
+    r = note_removed(s, seq, news ? subject : (struct slice){0});
     r->hole = true;
 }
 
@@ -493,11 +501,9 @@ void stream_settle_first(struct stream *s)
 
 void stream_clear(struct stream *s, uint64_t next)
 {
-    struct batch *b = stream_batch(s);
-    if ((s->watch || !list_empty(&s->jobs)) && s->now.msgs) {
-        struct removed *r = batch_removed(b, s, s->now.first_seq, (struct slice){0});
-        r->last = s->now.last_seq;
-    }
+    (void)stream_batch(s);
+    if ((s->watch || !list_empty(&s->jobs)) && s->now.msgs)
+        note_removed(s, s->now.first_seq, (struct slice){0})->last = s->now.last_seq;
     s->freed += s->now.bytes;
     store_account(s, -(int64_t)s->now.bytes);
     index_clear(s);
@@ -523,11 +529,9 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
     reader_end(&r);
     if (was.msgs <= 1)
         return;
-    struct batch *b = stream_batch(s);
-    if (s->watch || !list_empty(&s->jobs)) {
-        struct removed *gone = batch_removed(b, s, was.first_seq, (struct slice){0});
-        gone->last = seq - 1;
-    }
+    (void)stream_batch(s);
+    if (s->watch || !list_empty(&s->jobs))
+        note_removed(s, was.first_seq, (struct slice){0})->last = seq - 1;
     s->freed += was.bytes - bytes;
     store_account(s, (int64_t)bytes - (int64_t)was.bytes);
     index_clear(s);

@@ -81,6 +81,7 @@ struct stream {
     struct last_search search;
     struct list jobs;         /* jobs that read this stream: ended with it */
     struct list chores;       /* exclusive jobs (purge, limits), one at a time, in order */
+    bool purging;             /* what is dropped now is told as purged */
     struct turn_timer expiry; /* max_age */
 };
 

@@ -29,7 +29,7 @@ struct naive {
         int64_t at;
         uint32_t deliveries;
     } m[SEQS];
-    struct pending_pair delivered, floor;
+    struct pending_pair delivered, floor, base;
     uint64_t told;
     struct pending_rules rules;
 };
@@ -62,18 +62,24 @@ static uint32_t n_count(const struct naive *n, uint64_t *front)
     return c;
 }
 
-/* What is given up does not lift the floor. */
+/* What is given up does not lift the floor, but the base. */
 static void n_settle(struct naive *n, uint64_t s)
 {
     uint64_t before, front;
     n_count(n, &before);
     n->m[s].pending = n->m[s].queued = false;
-    if (n->m[s].given)
-        return;
-    if (!n_count(n, &front))
-        n->floor = (struct pending_pair){n->delivered.consumer, n->told};
-    else if (before == s && n->m[s].cseq == n->floor.consumer + 1)
-        n->floor = (struct pending_pair){n->m[front].cseq - 1, front - 1};
+    bool lift = !n->m[s].given;
+    if (!n_count(n, &front)) {
+        n->base = n->delivered;
+        if (lift)
+            n->floor = (struct pending_pair){n->delivered.consumer, n->told};
+    } else if (before == s) {
+        struct pending_pair up_to = {n->m[front].cseq - 1, front - 1};
+        if (n->m[s].cseq == n->base.consumer + 1)
+            n->base = up_to;
+        if (lift && n->m[s].cseq == n->floor.consumer + 1)
+            n->floor = up_to;
+    }
 }
 
 struct world {
@@ -93,6 +99,10 @@ static void same(struct pending *p, const struct naive *n, bool exact_time, bool
     assert_int_equal(p->floor.consumer, n->floor.consumer);
     assert_int_equal(p->floor.stream, n->floor.stream);
     assert_int_equal(p->told, n->told);
+    if (exact_time) { /* what is read back begins at the floor */
+        assert_int_equal(p->base.consumer, n->base.consumer);
+        assert_int_equal(p->base.stream, n->base.stream);
+    }
     for (uint64_t s = 0; s < SEQS; s++) {
         const struct pending_entry *e = pending_find(p, s);
         assert_int_equal(e != NULL, n->m[s].pending);
@@ -170,15 +180,67 @@ static void do_ack_all(struct world *w)
     if (!w->n.m[s].pending)
         return;
     uint64_t cseq = rnd(2) ? w->n.m[s].cseq : w->n.delivered.consumer;
-    if (cseq <= w->n.floor.consumer) {
+    if (cseq <= w->n.base.consumer || s <= w->n.base.stream) {
         assert_int_equal(pending_ack_all(&w->p, s, cseq), PENDING_NOTHING);
         return;
     }
     assert_int_equal(pending_ack_all(&w->p, s, cseq), PENDING_SETTLED);
     for (uint64_t i = 0; i <= s; i++)
         w->n.m[i].pending = w->n.m[i].given = w->n.m[i].queued = false;
-    w->n.floor.stream = s;
-    w->n.floor.consumer = cseq;
+    w->n.base = (struct pending_pair){cseq, s};
+    if (cseq > w->n.floor.consumer)
+        w->n.floor = w->n.base;
+}
+
+/* Which messages are not there any more, as a consumer of more than was purged is told. */
+static bool every_third(void *arg, uint64_t s)
+{
+    (void)arg;
+    return s % 3 == 0;
+}
+
+static void do_purge(struct world *w)
+{
+    struct naive *n = &w->n;
+    uint64_t start = n->base.stream - n->base.stream / 2 + rnd(30), front;
+    bool wider = rnd(2);
+    if (start >= SEQS)
+        return;
+    pending_purge(&w->p, start, wider ? every_third : NULL, NULL);
+    if (start && start - 1 > n->delivered.stream)
+        n->delivered.stream = start - 1;
+    if (n->base.stream < start) {
+        n->base.stream = start - 1;
+        for (uint64_t s = 0; s < SEQS; s++) {
+            if (!n->m[s].pending || (s >= start && !(wider && s % 3 == 0)))
+                continue;
+            uint64_t c = n->m[s].cseq;
+            if (c > n->base.consumer)
+                n->base.consumer = c;
+            n->m[s].pending = n->m[s].queued = false;
+            if (!n_count(n, &front)) {
+                n->floor = (struct pending_pair){n->delivered.consumer, n->told};
+            } else if (c == n->floor.consumer + 1) {
+                n->floor = (struct pending_pair){c, s};
+                for (uint64_t k = s + 1; k < SEQS; k++)
+                    if (n->m[k].pending) {
+                        n->floor = (struct pending_pair){n->m[k].cseq - 1, k - 1};
+                        break;
+                    }
+            }
+        }
+    }
+    if (!n_count(n, &front)) {
+        n->base = n->delivered;
+        for (uint64_t s = 0; s < SEQS; s++)
+            n->m[s].given = false;
+    }
+    for (uint64_t s = 0; s < SEQS; s++)
+        n->m[s].queued = false;
+    if (n->base.stream < n->floor.stream)
+        return;
+    n->floor = n->base;
+    n->told = n->delivered.stream;
 }
 
 static void do_gone(struct world *w)
@@ -287,6 +349,8 @@ static void step(struct world *w)
             do_ack_all(w);
         else if (rnd(3) == 0)
             do_gone(w);
+        else if (rnd(6) == 0)
+            do_purge(w);
         break;
     case 11:
         if (rnd(4) == 0 && w->n.delivered.stream + 1 < SEQS) {
