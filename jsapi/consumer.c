@@ -579,7 +579,9 @@ void consumer_restart(struct js_consumer *c, uint64_t stream)
     consumer_recount(c);
     if (c->state == CONSUMER_AWAITING)
         consumer_enter(c, CONSUMER_LIVE, "asked anew");
-    if (c->stream->cfg.retention == RETAIN_INTEREST)
+    struct stream_state st;
+    store_state(c->stream->store, &st);
+    if (c->stream->cfg.retention == RETAIN_INTEREST && stream <= st.last_seq)
         retention_sweep(c->set, 1, false);
     consumer_dirty(c);
     consumer_rearm(c);

@@ -321,7 +321,7 @@ void store_state(struct stream *s, struct stream_state *out)
                                  .first_ts = st->msgs ? st->first_ts : 0,
                                  .last_ts = st->last_ts,
                                  .num_subjects = st->num_subjects};
-    if (!st->last_seq) /* a new one */
+    if (!st->last_seq && !s->cleared) /* a new one */
         out->first_seq = 0;
     if (st->msgs)
         out->num_deleted = st->last_seq - st->first_seq + 1 - st->msgs;

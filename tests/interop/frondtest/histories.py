@@ -23,6 +23,7 @@ class Author:
         self.streams = {}   # name: {"retention": …, "consumers": {name: {…}}}
         self.sent = 0
         self.filters = {}   # of the consumers, by name
+        self.others = set() # streams beside S and T
         self.acks = {}      # where something can be acknowledged, as the player heard it: "P.3"
 
     def step(self):
@@ -31,7 +32,8 @@ class Author:
             return self.create_stream()
         makers = ((self.publish, 30), (self.pull, 22), (self.ack, 24), (self.create_consumer, 7), (self.get, 5),
                   (self.delete_message, 4), (self.purge, 2), (self.update_stream, 3), (self.delete_consumer, 2),
-                  (self.reset, 1), (self.delete_stream, 0.6), (self.direct, 3), (self.lists, 1), (self.pause, 0.7))
+                  (self.reset, 1), (self.delete_stream, 0.6), (self.direct, 3), (self.lists, 1), (self.pause, 0.7),
+                  (self.other_stream, 1.5), (self.other_publish, 5), (self.other_request, 1.5))
         return r.choices([m for m, _ in makers], [w for _, w in makers])[0]()
 
     def stream(self):
@@ -69,7 +71,49 @@ class Author:
             c["deny_purge"] = True
         if not old and r.random() < 0.1:
             c["first_seq"] = r.randint(2, 50)
+        for key, value, chance in (("no_ack", True, 0.03), ("deny_delete", True, 0.05), ("compression", "s2", 0.1),
+                                   ("max_consumers", r.randint(1, 3), 0.1 if not old else 0),
+                                   ("description", "d", 0.1), ("metadata", {"a": "b"}, 0.1), ("sealed", True, 0.005),
+                                   ("republish", {"src": f"{name.lower()}.a.>", "dest": "again.>"}, 0.1),
+                                   ("consumer_limits", {"max_ack_pending": r.randint(3, 9)}, 0.05)):
+            if r.random() < chance:
+                c[key] = value
         return c
+
+    # Streams of other shapes stand beside S and T; nobody consumes them. A key-value bucket, an object store, a mirror
+    # and a stream that collects: what clients make.
+    def other_stream(self):
+        r = self.rnd
+        c = r.choice((
+            {"name": "KV_B", "subjects": ["$KV.B.>"], "max_msgs_per_subject": r.randint(1, 5), "discard": "new",
+             "allow_rollup_hdrs": True, "deny_delete": True, "allow_direct": True},
+            {"name": "OBJ_O", "subjects": ["$O.O.C.>", "$O.O.M.>"], "discard": "new", "allow_rollup_hdrs": True,
+             "allow_direct": True},
+            {"name": "M", "mirror": {"name": "KV_B"}},
+            {"name": "C", "subjects": ["c.>"], "sources": [{"name": "OBJ_O", "filter_subject": "$O.O.C.>"}, {"name": "KV_B"}]}))
+        self.others.add(c["name"])
+        return self.request(f"$JS.API.STREAM.CREATE.{c['name']}", {**c, "duplicate_window": 60 * 10**9 if "mirror" not in c else 0,
+                                                                 "storage": r.choice(("file", "memory"))})
+
+    def other_publish(self):
+        r = self.rnd
+        if r.random() < 0.7:
+            headers = r.choice(([], [], [], ["KV-Operation: DEL"], ["KV-Operation: PURGE", "Nats-Rollup: sub"],
+                                ["Nats-Expected-Last-Subject-Sequence: 0"],
+                                [f"Nats-Expected-Last-Subject-Sequence: {r.randint(1, self.sent + 1)}"]))
+            return Step(">", f"$KV.B.{r.choice(TOKENS)}", body="v" * r.choice((0, 3, 30)), headers=headers)
+        if r.random() < 0.5:
+            return Step(">", f"$O.O.C.{r.choice(TOKENS)}", body="chunk" * r.randint(1, 30))
+        return Step(">", f"$O.O.M.{r.choice(TOKENS)}", body='{"name":"x"}', headers=["Nats-Rollup: sub"])
+
+    def other_request(self):
+        r, name = self.rnd, self.rnd.choice(sorted(self.others) or ["KV_B"])
+        return r.choice((
+            lambda: self.request(f"$JS.API.STREAM.PURGE.{name}", r.choice(({}, {"keep": 2}, {"filter": "$KV.B.a"}))),
+            lambda: self.request(f"$JS.API.DIRECT.GET.{name}.$KV.B.{r.choice(TOKENS)}"),
+            lambda: self.request(f"$JS.API.STREAM.MSG.GET.{name}", {"last_by_subj": f"$KV.B.{r.choice(TOKENS)}"}),
+            lambda: self.request(f"$JS.API.STREAM.MSG.GET.{name}", {"seq": r.randint(1, 9)}),
+            lambda: self.request(f"$JS.API.STREAM.DELETE.{name}")))()
 
     def create_stream(self):
         name = self.rnd.choice(list(CONSUMERS))
@@ -134,6 +178,11 @@ class Author:
             headers.append(f"Nats-Expected-Last-Msg-Id: {r.randint(1, 12)}")
         if r.random() < 0.04:
             headers.append(f"Nats-Rollup: {r.choice(('sub', 'all'))}")
+        if r.random() < 0.04:
+            headers.append(r.choice(("Nats-Expected-Stream: S", "Nats-Rollup: SUB", "Nats-TTL: 1h", "Nats-Incr: 1",
+                                     "Nats-Schedule: @every 1m", "Nats-Expected-Last-Sequence: x", "A: b",
+                                     "Nats-Expected-Last-Subject-Sequence-Subject: s.a.a",
+                                     "Nats-Expected-Last-Subject-Sequence: 1\\r\\nNats-Expected-Last-Subject-Sequence-Subject: s.*.a")))
         return Step(">", self.subject(name), body="x" * r.choice((0, 1, 5, 20, 70)), headers=headers)
 
     # -- consumers --
@@ -162,6 +211,11 @@ class Author:
                 c[key] = r.randint(low, high)
         if c["ack_policy"] != "none":
             c["ack_wait"] = HOUR
+        for key, value, chance in (("headers_only", True, 0.1), ("max_batch", r.randint(1, 9), 0.1), ("description", "d", 0.1),
+                                   ("max_bytes", r.randint(50, 500), 0.05), ("mem_storage", True, 0.1),
+                                   ("max_waiting", r.randint(1, 3), 0.05), ("sample_freq", "100", 0.05)):
+            if r.random() < chance:
+                c[key] = value
         if stream in self.streams:
             self.streams[stream]["consumers"].add(name)
         return self.request(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": c})
