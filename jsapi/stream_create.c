@@ -280,7 +280,8 @@ static void on_settled(void *arg, int err, uint64_t purged)
 static void settle(struct request *r, bool becomes_interest)
 {
     struct js_stream *s = r->stream;
-    struct purge_spec p = {.below = becomes_interest && consumers_none(s->consumers) ? 0 : 1};
+    bool all = becomes_interest && consumers_none(s->consumers);
+    struct purge_spec p = {.below = all ? store_last_assigned(s->store) + 1 : 1};
     int err = store_purge(s->store, &p, on_settled, r);
 
     if (err)

@@ -113,11 +113,14 @@ static void purge_begin(struct chore *c)
 static bool purge_step(struct chore *c)
 {
     struct stream *s = c->s;
+    if (c->below == 1) /* nothing lies there */
+        return true;
     if (!c->text_n && !c->keep && (!c->below || c->below > s->now.last_seq)) {
         c->purged = s->now.msgs;
         s->purging = c->done != NULL;
         stream_clear(s, s->now.last_seq + 1);
         s->purging = false;
+        s->cleared |= !c->below;
         reclaim_below(s);
         return true;
     }
@@ -276,7 +279,8 @@ static struct chore *find_chore(struct stream *s, enum chore_kind kind, struct s
 
 void chore_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *done, void *arg)
 {
-    struct chore *c = chore_new(s, CHORE_PURGE, p->filter);
+    struct slice filter = slice_is(p->filter, ">") ? (struct slice){0} : p->filter;
+    struct chore *c = chore_new(s, CHORE_PURGE, filter);
     c->below = p->below;
     c->keep = p->keep;
     c->done = done;

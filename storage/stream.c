@@ -508,7 +508,6 @@ void stream_clear(struct stream *s, uint64_t next)
     store_account(s, -(int64_t)s->now.bytes);
     index_clear(s);
     s->now.msgs = s->now.bytes = 0;
-    s->cleared = true;
     s->now.last_seq = next - 1;
     s->now.first_seq = next;
     s->now.first_ts = 0;

@@ -75,7 +75,7 @@ class Author:
                                    ("max_consumers", r.randint(1, 3), 0.1 if not old else 0),
                                    ("description", "d", 0.1), ("metadata", {"a": "b"}, 0.1), ("sealed", True, 0.005),
                                    ("republish", {"src": f"{name.lower()}.a.>", "dest": "again.>"}, 0.1),
-                                   ("consumer_limits", {"max_ack_pending": r.randint(3, 9)}, 0.05)):
+                                   ("consumer_limits", {"max_ack_pending": r.randint(3, 9)}, 0 if old else 0.05)):
             if r.random() < chance:
                 c[key] = value
         return c

@@ -26,7 +26,6 @@ static void refusals(void **state)
         const char *text;
     } table[] = {
         {"Nats-Expected-Stream: T", JSStreamNotMatchErr, "expected stream does not match"},
-        {"Nats-Rollup: x", JSStreamRollupFailedF, "rollup value invalid: \"x\""},
         {"Nats-TTL: 1h", JSMessageTTLDisabledErr, "per-message TTL is disabled"},
         {"Nats-TTL: never", JSMessageTTLDisabledErr, "per-message TTL is disabled"},
         {"Nats-TTL: 0", JSMessageTTLInvalidErr, "invalid per-message TTL"},
@@ -100,9 +99,28 @@ static void wishes_reach_the_record(void **state)
     assert_true(rec.expect_subject_seq == UINT64_MAX);
     assert_true(slice_is(rec.expect_subject, "a.*"));
     assert_true(slice_is(rec.expect_msg_id, "before"));
+}
+
+/* What else is wrong is told before: the store looks first. */
+static void a_roll_up_is_refused_last(void **state)
+{
+    struct stream_config c = plain();
+    struct record_in rec = {.subject = SLICE("s")};
+    struct js_error e = {0};
+
+    (void)state;
+    assert_true(publish_check(&c, SLICE("NATS/1.0\r\nNats-Rollup: x\r\n\r\n"), (struct slice){0},
+                              &rec, &e));
+    assert_true(rec.flags & REC_REFUSED);
+    assert_string_equal(e.text, "rollup value invalid: \"x\"");
     c.deny_purge = true;
-    assert_false(publish_check(&c, SLICE("NATS/1.0\r\nNats-Rollup: sub\r\n\r\n"), (struct slice){0},
-                               &rec, &e));
+    rec.flags = 0;
+    assert_true(publish_check(&c,
+                              SLICE("NATS/1.0\r\nNats-Expected-Last-Sequence: 7\r\n"
+                                    "Nats-Rollup: sub\r\n\r\n"),
+                              (struct slice){0}, &rec, &e));
+    assert_int_equal(rec.flags, REC_EXPECT_LAST_SEQ | REC_REFUSED);
+    assert_int_equal(e.code, JSStreamRollupFailedF);
     assert_string_equal(e.text, "rollup not permitted");
 }
 
@@ -155,6 +173,7 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(sizes_and_seals_come_first),
         cmocka_unit_test(wishes_reach_the_record),
+        cmocka_unit_test(a_roll_up_is_refused_last),
         cmocka_unit_test(store_errors_become_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
