@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -188,6 +189,8 @@ static int open_env(struct db *db, const struct db_config *cfg)
 #ifdef FROND_NOSYNC
     flags |= MDB_NOSYNC; /* only to prove that the tests notice */
 #endif
+    if (cfg->scattered)
+        flags |= MDB_NORDAHEAD;
     for (uint64_t map = cfg->map_bytes;; map /= 2) {
         if (map < cfg->map_min)
             map = cfg->map_min;
@@ -284,6 +287,12 @@ void db_close(struct db *db)
     drop_view(db);
     mdb_env_close(db->env);
     free(db);
+}
+
+void db_fetch(struct slice value)
+{
+    uintptr_t from = (uintptr_t)value.p & ~(uintptr_t)4095, to = (uintptr_t)value.p + value.n;
+    (void)madvise((void *)from, to - from, MADV_WILLNEED); /* it is only advice */
 }
 
 const void *db_code(void)

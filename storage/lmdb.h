@@ -31,6 +31,8 @@ struct db_config {
     const char *dir;
     uint64_t map_bytes, map_min;
     bool create;
+    bool scattered; /* single pages are wanted: the kernel reads no others along with them, until
+                     * somebody who knows the mapping tells it otherwise */
     /* The loop met damage in LMDB's own pages, or the file can't be read; may be NULL. Not during
      * db_open(). */
     void (*trouble)(void *arg, int err);
@@ -38,6 +40,8 @@ struct db_config {
 };
 int db_open(const struct db_config *cfg, struct db **out, char **why) MUST_CHECK;
 void db_close(struct db *db);
+/* The pages of this value are wanted soon: the kernel begins to read them, nobody waits. */
+void db_fetch(struct slice value);
 /* Some address in LMDB's code. */
 const void *db_code(void);
 /* After a commit that failed for want of space: when the meta page could not be written LMDB calls

@@ -212,6 +212,12 @@ void mishap_locate(void)
     watch.map = find_map(watch.data_path);
 }
 
+void *mishap_located(size_t *n)
+{
+    *n = watch.map.to - watch.map.from;
+    return *n ? (void *)watch.map.from : NULL;
+}
+
 void mishap_opened(void)
 {
     atomic_store(&watch.opened, true);

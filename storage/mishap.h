@@ -25,6 +25,8 @@ enum { EXIT_STORE = 74, MISHAP_PERIOD_S = 60 };
  * mishap_locate() has found where the file is mapped every bus error counts. */
 void mishap_watch(const char *data_path, const char *mark_path, const void *code);
 void mishap_locate(void);
+/* Where it is, and how many bytes; NULL: nowhere. */
+void *mishap_located(size_t *n);
 /* The store is open. Until now an end leaves two marks: the next start would end the same way. */
 void mishap_opened(void);
 void mishap_forget(void);

@@ -350,14 +350,23 @@ static void window_begin(struct stream *s)
     int64_t window = s->spec.duplicate_window_ns;
     int64_t oldest = window > 0 ? now - window : now;
     s->dedupe.building = window > 0 && s->now.last_seq && s->now.last_ts >= oldest;
-    if (s->dedupe.building)
-        s->window_pos = stream_seq_at(s, oldest);
+    s->window_from = oldest;
+}
+
+/* Where the window begins is looked for by the job as well: a dozen blocks from all over the file;
+ * nobody should wait for them on a cold disk before the server is ready. */
+static void window_find(struct stream *s)
+{
+    if (s->window_from)
+        s->window_pos = stream_seq_at(s, s->window_from);
+    s->window_from = 0;
 }
 
 /* Reads ids from blocks that have any; dead messages count as well: they were acknowledged. */
 static bool window_portion(struct stream *s, uint32_t steps)
 {
     struct reader r;
+    window_find(s);
     reader_init(&r, s);
     r.give_back = true;
     while (steps-- && reader_seek(&r, s->window_pos)) {

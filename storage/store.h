@@ -74,6 +74,7 @@ struct store {
     int64_t small_commit_ns;    /* about how long a small commit takes; 0: none was made yet */
     struct turn_post hand_over; /* at the end of the turn */
     struct turn_post mem_back;  /* receipts of memory streams */
+    struct turn_post read_on;   /* the first turn: recovery is over */
     int64_t waiting;            /* bytes not durable yet */
     bool pressed;               /* the host was told */
     /* the journal */

@@ -108,6 +108,7 @@ void stream_forget(struct stream *s)
     s->last_id_known = s->write_state = false;
     s->stored_last = 0;
     s->window_pos = 0;
+    s->window_from = 0;
     pin_clear(&s->holes_pin);
     pin_clear(&s->state_pin);
     s->touched = 0;

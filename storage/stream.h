@@ -61,16 +61,17 @@ struct stream {
     uint64_t holes_flush; /* the batch in which that flush began; 0: none */
     struct index index;
     struct dedupe dedupe;
-    struct buf last_id;            /* message id of the newest record, */
-    bool last_id_known;            /* once it was read (after a restart) */
-    bool write_state;              /* its state row goes with the gathering batch */
-    uint64_t stored_last;          /* recovery: the newest number in a block */
-    struct job catch_up;           /* the index, then the duplicate window, after a restart */
-    uint64_t window_pos;           /* the window is read from here on */
-    uint64_t touched;              /* the gathering batch that has changes of ours */
-    bool first_ts_stale;           /* now.first_ts belongs to a record that is gone */
-    uint64_t freed;                /* accounted bytes removed since blocks were trimmed last */
-    uint64_t holed;                /* and of them not at the head, since the last compaction */
+    struct buf last_id;   /* message id of the newest record, */
+    bool last_id_known;   /* once it was read (after a restart) */
+    bool write_state;     /* its state row goes with the gathering batch */
+    uint64_t stored_last; /* recovery: the newest number in a block */
+    struct job catch_up;  /* the index, then the duplicate window, after a restart */
+    uint64_t window_pos;  /* the window is read from here on */
+    int64_t window_from;  /* ... which is the first message not older than this; 0: known */
+    uint64_t touched;     /* the gathering batch that has changes of ours */
+    bool first_ts_stale;  /* now.first_ts belongs to a record that is gone */
+    uint64_t freed;       /* accounted bytes removed since blocks were trimmed last */
+    uint64_t holed;       /* and of them not at the head, since the last compaction */
     struct compaction *compaction; /* under way, or NULL */
     uint64_t asked_below;          /* blocks below this number were asked to go */
     struct list cursors;
