@@ -108,7 +108,8 @@ static void write_head(struct buf *b, const struct leaf *l, const struct msg_vie
     bool headers = m->hdr.n && l->peer_headers;
     bool delivery = m->via.n && m->reply.n;
     struct slice route = msg_route(m);
-    size_t most = 5 + route.n + 2 + 1 + m->reply.n + 1 + m->subject.n + 2 * 21 + 2;
+    size_t most = 5 + route.n + 2 + 1 + m->reply.n + 1 + m->subject.n +
+                  sizeof " 18446744073709551615 18446744073709551615\r\n";
     for (size_t i = 0; i < n; i++)
         most += 1 + queues[i].n;
     char *start = buf_reserve(b, most), *p = put(start, headers ? "HMSG " : "LMSG ", 5);
