@@ -284,8 +284,8 @@ void conn_on_readable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Those who say much, one after the other, in chunks: between two of them those who say little have
- * their turn. None gets more bytes than it would have got at once, and together they get HEAVY_NS and
- * a chunk: whoever is left is the first next turn. */
+ * their turn. None gets more bytes than it would have got at once, and together they get HEAVY_NS
+ * and a chunk: whoever is left is the first next turn. */
 static void read_heavy(struct room *r)
 {
     int64_t until = clock_mono_exact() + HEAVY_NS;

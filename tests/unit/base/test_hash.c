@@ -53,7 +53,7 @@ static void meet(void *arg, void *item)
     ((struct met *)arg)->times[*(uint32_t *)item]++;
 }
 
-/* Deleting with tidying: the table gets smaller, what is left is found, and puts go on meanwhile. */
+/* Deleting with tidying: the table gets smaller, what is left is found, puts go on meanwhile. */
 static void a_tidied_table_follows_its_content_down(void **state)
 {
     static uint32_t values[4 * KEYS];
