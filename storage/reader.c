@@ -89,8 +89,11 @@ static bool rescue(struct reader *r, uint64_t first, uint64_t low, struct slice 
     struct buf whole = BUF_INIT;
     uint64_t next = block_after(r->view, s->sid, first);
     uint64_t limit = next > low ? next : s->now.last_seq + 1;
-    bool any = salvage_block(value, s->sid, low, limit, &whole, &r->cur) == 0 ||
-               salvage_block(value, s->sid, first, limit, &whole, &r->cur) == 0;
+    bool any = !holes_test(&s->hopeless, first) &&
+               (salvage_block(value, s->sid, low, limit, &whole, &r->cur) == 0 ||
+                salvage_block(value, s->sid, first, limit, &whole, &r->cur) == 0);
+    if (!any)
+        (void)holes_set(&s->hopeless, first);
     buf_release(&r->whole); /* value may lie in it */
     r->whole = whole;
     r->have = any;

@@ -63,6 +63,7 @@ struct stream *stream_new(struct store *st, uint32_t sid, const struct stream_sp
     holes_init(&s->undone);
     holes_init(&s->damaged);
     holes_init(&s->rescued);
+    holes_init(&s->hopeless);
     index_init(&s->index);
     dedupe_init(&s->dedupe);
     pin_init(&s->holes_pin, PIN_HOLES, s);
@@ -95,6 +96,7 @@ void stream_forget(struct stream *s)
     holes_release(&s->undone);
     holes_release(&s->damaged);
     holes_release(&s->rescued);
+    holes_release(&s->hopeless);
     s->holes_loaded = false;
     s->holes_pos = 0;
     s->holes_flush = 0;

@@ -53,9 +53,10 @@ struct stream {
     size_t chunk_head, chunk_end, chunk_cap;
     struct holes holes;
     struct holes undone;
-    struct holes damaged; /* reported already */
-    struct holes rescued; /* first numbers of blocks that were, too */
-    bool holes_loaded;    /* the rows of "t" are in holes */
+    struct holes damaged;  /* reported already */
+    struct holes rescued;  /* first numbers of blocks that were, too */
+    struct holes hopeless; /* and of those with nothing sound in them: not searched again */
+    bool holes_loaded;     /* the rows of "t" are in holes */
     struct pin holes_pin, state_pin;
     size_t holes_pos;     /* a flush of dirty pages goes on here */
     uint64_t holes_flush; /* the batch in which that flush began; 0: none */
