@@ -290,21 +290,23 @@ static void ring_tidy(struct pending *p)
 /* Makes a hole; the floor follows when the next one above it is settled, or the last there is. */
 static void settle(struct pending *p, uint32_t off, bool lift)
 {
-    uint64_t cseq = entry_at(p, off)->cseq;
+    struct pending_pair up_to = {entry_at(p, off)->cseq, entry_at(p, off)->sseq};
+    bool floor = lift && up_to.consumer == p->floor.consumer + 1;
+    bool base = up_to.consumer == p->base.consumer + 1;
     hole_at(p, off);
-    ring_tidy(p);
     if (!p->live) {
         if (lift)
             p->floor = (struct pending_pair){p->delivered.consumer, p->told};
         p->base = p->delivered;
-    } else if (off == 0) {
-        const struct pending_entry *front = entry_at(p, 0);
-        struct pending_pair up_to = {front->cseq - 1, front->sseq - 1};
-        if (lift && cseq == p->floor.consumer + 1)
-            p->floor = up_to;
-        if (cseq == p->base.consumer + 1)
-            p->base = up_to;
+    } else if (floor || base) {
+        while (++off < p->len && is_hole(entry_at(p, off)))
+            ;
+        if (off < p->len)
+            up_to = (struct pending_pair){entry_at(p, off)->cseq - 1, entry_at(p, off)->sseq - 1};
+        p->floor = floor ? up_to : p->floor;
+        p->base = base ? up_to : p->base;
     }
+    ring_tidy(p);
 }
 
 static uint32_t given_lower(const struct pending *p, uint64_t sseq)

@@ -21,8 +21,9 @@
  *     given   those that reached max_deliver and still are in the stream, sorted.
  *
  * What always holds
- *   (1) floor < every entry <= delivered in the stream; in consumer sequences as well but for an
- *       entry whose elders were acknowledged all at once by a later delivery.
+ *   (1) floor < every entry <= delivered in the stream, but after a purge in the middle of what was
+ *       pending; in consumer sequences as well but for that and for an entry whose elders were
+ *       acknowledged all at once by a later delivery.
  *   (2) an entry is in exactly one place: ring order (FRESH), heap (TIMED) or queue (QUEUED).
  *   (3) the front of the ring is never a hole.
  *

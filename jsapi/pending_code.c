@@ -5,14 +5,14 @@
  *     snapshot  varint delivered.consumer, delivered.stream, floor.consumer, floor.stream,
  *                      told (not in version 1: as delivered.stream), live, given
  *               live  x { varint sseq - before, zigzag(cseq - before), zigzag(at ms - before),
- *                         varint deliveries << 2 | place }
+ *                         varint deliveries << 2 | place }; before the first stands 0 (before
+ *                         version 3: the floor)
  *               given x { varint sseq - before }
  *     delta     operations as pending_log.h draws them, to the end
  *
  * Times are milliseconds of the writer's monotonic clock; `offset` is what turns them into wall
  * time, so a reader in another life of the process finds its own. Reading trusts nothing: lengths
- * are bounded by the bytes there are, sequences must ascend and lie between floor and delivered,
- * and a delta is replayed through the same functions that wrote it, each of which is asked only
+ * are bounded by the bytes there are, sequences must ascend and none lie above delivered, and a delta is replayed through the same functions that wrote it, each of which is asked only
  * for what its state allows.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -22,7 +22,7 @@
 
 #define SEQ_MAX (1ULL << 62) /* more than any stream will see */
 
-enum { CODE_VERSION = 2, KIND_DELTA = 0, KIND_SNAPSHOT = 1 };
+enum { CODE_VERSION = 3, KIND_DELTA = 0, KIND_SNAPSHOT = 1 };
 
 /* --- numbers ---------------------------------------------------------------------------------- */
 
@@ -170,7 +170,7 @@ void pending_snapshot(struct pending *p, int64_t wall_minus_mono, struct buf *ou
                              p->given_n};
     for (size_t i = 0; i < sizeof head / sizeof head[0]; i++)
         add_varint(out, head[i]);
-    struct pending_entry last = {.sseq = p->floor.stream, .cseq = p->floor.consumer};
+    struct pending_entry last = {.sseq = 0, .cseq = p->floor.consumer};
     const struct pending_entry *e;
     for (uint32_t pos = 0; (e = pending_next(p, &pos));) {
         char *to = buf_reserve(out, 40);
@@ -215,9 +215,10 @@ static int64_t from_ms(uint64_t ms, int64_t shift)
     return ns;
 }
 
-static bool read_entries(struct pending *p, struct reader *r, uint64_t live, int64_t shift)
+static bool read_entries(struct pending *p, struct reader *r, uint64_t before, uint64_t live,
+                         int64_t shift)
 {
-    struct pending_entry e = {.sseq = p->floor.stream, .cseq = p->floor.consumer};
+    struct pending_entry e = {.sseq = before, .cseq = p->floor.consumer};
     uint64_t ms = 0;
     for (uint64_t i = 0; i < live && !r->bad; i++) {
         uint64_t gap = take_varint(r);
@@ -252,7 +253,7 @@ static int read_snapshot(struct pending *p, struct reader *r, int version, int64
     bool ok = !r->bad && to.delivered.stream <= SEQ_MAX && to.told <= to.delivered.stream &&
               to.floor.consumer <= to.delivered.consumer &&
               to.floor.stream <= to.delivered.stream && (!live || p->rules.tracks) &&
-              read_entries(&to, r, live, shift);
+              read_entries(&to, r, version > 2 ? 0 : to.floor.stream, live, shift);
     for (uint64_t i = 0; ok && i < given; i++) {
         uint64_t gap = take_varint(r);
         ok = !r->bad && gap && gap <= SEQ_MAX;
@@ -261,6 +262,10 @@ static int read_snapshot(struct pending *p, struct reader *r, int version, int64
         if (ok)
             pending_give(&to, seq);
     }
+    uint32_t pos = 0;
+    const struct pending_entry *front = pending_next(&to, &pos);
+    if (ok && front && front->sseq <= to.base.stream) /* it must be possible to ack it */
+        to.base = (struct pending_pair){front->cseq - 1, front->sseq - 1};
     if (!ok || r->p != r->end) {
         pending_release(&to);
         return E_CORRUPT;

@@ -65,16 +65,19 @@ static uint32_t n_count(const struct naive *n, uint64_t *front)
 /* What is given up does not lift the floor, but the base. */
 static void n_settle(struct naive *n, uint64_t s)
 {
-    uint64_t before, front;
-    n_count(n, &before);
+    uint64_t front;
     n->m[s].pending = n->m[s].queued = false;
     bool lift = !n->m[s].given;
     if (!n_count(n, &front)) {
         n->base = n->delivered;
         if (lift)
             n->floor = (struct pending_pair){n->delivered.consumer, n->told};
-    } else if (before == s) {
-        struct pending_pair up_to = {n->m[front].cseq - 1, front - 1};
+    } else {
+        struct pending_pair up_to = {n->m[s].cseq, s};
+        for (front = s + 1; front < SEQS && !n->m[front].pending; front++)
+            ;
+        if (front < SEQS)
+            up_to = (struct pending_pair){n->m[front].cseq - 1, front - 1};
         if (n->m[s].cseq == n->base.consumer + 1)
             n->base = up_to;
         if (lift && n->m[s].cseq == n->floor.consumer + 1)
