@@ -54,8 +54,8 @@ void consumers_removed_range(struct consumers *cs, uint64_t first, uint64_t last
  * consumer, and consumers.c sets s->watch.want_… itself when it does. */
 bool consumers_want_stored(const struct consumers *cs);
 bool consumers_want_removed_subjects(const struct consumers *cs);
-/* A purge or a roll-up took first … last; subject may be empty. What is pending of it stays so until
- * consumers_purged(). */
+/* A purge or a roll-up took first … last; subject may be empty. What is pending of it stays so
+ * until consumers_purged(). */
 void consumers_leaving(struct consumers *cs, uint64_t first, uint64_t last, struct slice subject);
 /* A purge or a roll-up of what matches the filter (empty: of all) is on disk: positions move up. */
 void consumers_purged(struct consumers *cs, struct slice filter);

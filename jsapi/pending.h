@@ -111,9 +111,9 @@ void pending_reset(struct pending *p, uint64_t stream);
 void pending_skip(struct pending *p, uint64_t sseq);
 /* A purge: nothing before start is to be delivered any more. Where nothing below start is pending
  * and all was settled up to it, nothing else is looked at, as with nats-server; else what is
- * pending below it is dropped, and of the rest what gone() says is not there (NULL: all is). The base
- * becomes the floor but where the floor went further by what was dropped. What was queued to be
- * delivered again waits for its deadline once more, as with nats-server. */
+ * pending below it is dropped, and of the rest what gone() says is not there (NULL: all is). The
+ * base becomes the floor but where the floor went further by what was dropped. What was queued to
+ * be delivered again waits for its deadline once more, as with nats-server. */
 typedef bool pending_gone_fn(void *arg, uint64_t sseq);
 void pending_purge(struct pending *p, uint64_t start, pending_gone_fn *gone, void *arg);
 /* The first delivery of sseq, which is above everything considered so far. Returns its consumer

@@ -12,8 +12,9 @@
  *
  * Times are milliseconds of the writer's monotonic clock; `offset` is what turns them into wall
  * time, so a reader in another life of the process finds its own. Reading trusts nothing: lengths
- * are bounded by the bytes there are, sequences must ascend and none lie above delivered, and a delta is replayed through the same functions that wrote it, each of which is asked only
- * for what its state allows.
+ * are bounded by the bytes there are, sequences must ascend and none lie above delivered, and a
+ * delta is replayed through the same functions that wrote it, each of which is asked only for what
+ * its state allows.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/crc32c.h"

@@ -307,6 +307,7 @@ bool client_join(struct client *cl, struct account *a, const char *why)
 /* Out of its account, but for its subscriptions. */
 static void sign_off(struct client *cl)
 {
+    ASSERT(cl->ep.account);
     list_unlink(&cl->in_account);
     cl->ep.account->clients--;
     route_cache_release(&cl->last);

@@ -18,8 +18,8 @@
  *       work, and throughput costs what it cost.
  *   (4) So more than a few percent of a core goes only while events come less than 100 us apart,
  *       each with little to do: at most that core, as long as this lasts.
- *   (5) Where a mail is expected (the receipt of a small commit), it looks from 60 us before its time
- *       until 40 us after it, under the conditions of (3): in vain at most 100 us a commit.
+ *   (5) Where a mail is expected (the receipt of a small commit), it looks from 60 us before its
+ *       time until 40 us after it, under the conditions of (3): in vain at most 100 us a commit.
  *
  * Pure: the loop tells it the times. docs/decisions/0006-look-before-you-sleep.md has figures.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -179,7 +179,7 @@ static void write_some(struct stream *s, struct list *from, size_t *most, struct
     }
 }
 
-/* One range a commit, or a part of one that turned out large; all of them when there is no bound. */
+/* One range a commit, or a part of one that turned out large; without a bound all of them. */
 static void write_ranges(struct stream *s, size_t most, struct batch *b)
 {
     struct index *x = &s->index;

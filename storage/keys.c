@@ -135,9 +135,14 @@ bool key_of_stream(struct slice k, uint32_t sid)
     return k.n >= 4 && get32(k.p) == sid;
 }
 
+bool key_may_be_block(struct slice k)
+{
+    return k.n == 12 || k.n == 14;
+}
+
 bool key_is_block(struct slice k, uint32_t sid, uint64_t *first_seq, unsigned *part)
 {
-    if (!key_of_stream(k, sid) || (k.n != 12 && k.n != 14))
+    if (!key_of_stream(k, sid) || !key_may_be_block(k))
         return false;
     *first_seq = get64(k.p + 4);
     *part = k.n == 14 ? get16(k.p + 12) : 0;

@@ -52,6 +52,8 @@ void key_stream(struct key *k, uint32_t sid);
 bool key_is_journal(struct slice k, uint64_t *batch, unsigned *part);
 bool key_is_block(struct slice k, uint32_t sid, uint64_t *first_seq,
                   unsigned *part); /* part 0: the 12-byte key */
+/* Keys of table b have one of two lengths; any other is damage. */
+bool key_may_be_block(struct slice k);
 bool key_is_hole(struct slice k, uint32_t sid, uint64_t *page);
 bool key_is_cursor(struct slice k, uint32_t sid, uint32_t *cid);
 bool key_of_stream(struct slice k, uint32_t sid);

@@ -224,16 +224,22 @@ static bool seek_astray(struct reader *r, uint64_t seq, bool back)
 
 /* --- seeking --------------------------------------------------------------------------------- */
 
-/* Stands on the 12-byte key of the block that may hold seq, going back. */
-static bool block_before(struct walk *w, uint32_t sid, bool on, uint64_t *first)
+enum seek { SEEK_NOTHING, SEEK_FOUND, SEEK_ASTRAY };
+
+/* The walk has met a key that is no block's of the stream: its end, or a row that was one. */
+static enum seek met(const struct walk *w, bool on)
 {
-    unsigned part = 0;
-    while (on && key_is_block(w->key, sid, first, &part) && part)
-        on = walk_prev(w);
-    return on && key_is_block(w->key, sid, first, &part) && !part;
+    return on && !key_may_be_block(w->key) ? SEEK_ASTRAY : SEEK_NOTHING;
 }
 
-enum seek { SEEK_NOTHING, SEEK_FOUND, SEEK_ASTRAY };
+/* Stands on the 12-byte key of the block that may hold seq, going back. */
+static bool block_before(struct walk *w, uint32_t sid, bool *on, uint64_t *first)
+{
+    unsigned part = 0;
+    while (*on && key_is_block(w->key, sid, first, &part) && part)
+        *on = walk_prev(w);
+    return *on && key_is_block(w->key, sid, first, &part) && !part;
+}
 
 /* The last block that begins at seq or before. */
 static enum seek seek_before(struct reader *r, uint64_t seq)
@@ -245,13 +251,15 @@ static enum seek seek_before(struct reader *r, uint64_t seq)
     enum seek said = SEEK_NOTHING;
     key_block(&k, r->s->sid, seq);
     bool on = walk_seek_back(&w, r->view, DB_BLOCKS, key_slice(&k));
-    while (said == SEEK_NOTHING && block_before(&w, r->s->sid, on, &first)) {
+    while (said == SEEK_NOTHING && block_before(&w, r->s->sid, &on, &first)) {
         enum block_is is = first > seq ? BLOCK_DAMAGED : use_block(r, &w, first, &value);
         if (is == BLOCK_ERASED)
             on = walk_prev(&w);
         else
             said = is == BLOCK_SOUND ? SEEK_FOUND : SEEK_ASTRAY;
     }
+    if (said == SEEK_NOTHING)
+        said = met(&w, on);
     walk_end(&w);
     return said;
 }
@@ -275,6 +283,8 @@ static enum seek seek_after(struct reader *r, uint64_t seq)
         if (is != BLOCK_ERASED)
             said = is == BLOCK_SOUND ? SEEK_FOUND : SEEK_ASTRAY;
     }
+    if (said == SEEK_NOTHING)
+        said = met(&w, on);
     walk_end(&w);
     return said;
 }

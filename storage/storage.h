@@ -263,8 +263,8 @@ typedef void store_seqs_fn(void *arg, int err, const uint64_t *seqs, size_t n, u
 int store_last_seqs(struct stream *s, const struct store_filter *f, uint64_t up_to, size_t limit,
                     store_seqs_fn *done, void *arg, struct store_job **cancel) MUST_CHECK;
 /* Subjects with their counts, in byte order, skipping `offset`, at most `limit`; total is how many
- * match. done gets them in pieces, borrowed during the call, a turn or more apart; the last call (or
- * the only one, with an error) says that there are no more. */
+ * match. done gets them in pieces, borrowed during the call, a turn or more apart; the last call
+ * (or the only one, with an error) says that there are no more. */
 struct subject_count {
     struct slice subject;
     uint64_t msgs;

@@ -57,8 +57,8 @@ void json_bool(struct json_out *j, const char *key, bool v);
 void json_nil(struct json_out *j, const char *key); /* null; jansson owns the name json_null() */
 /* RFC 3339 as clock.h prints it. */
 void json_time(struct json_out *j, const char *key, int64_t wall_ns);
-/* Not inside a json_out: the shortest digits that read back as v, in Go's notation (an exponent only
- * below 1e-6 and from 1e21 on); "null" for what is no number. */
+/* Not inside a json_out: the shortest digits that read back as v, in Go's notation (an exponent
+ * only below 1e-6 and from 1e21 on); "null" for what is no number. */
 void json_put_f64(struct buf *to, double v);
 /* Text that is JSON already. */
 void json_raw(struct json_out *j, const char *key, struct slice text);

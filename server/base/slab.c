@@ -78,7 +78,7 @@ static char *map_aligned(void)
     if ((uintptr_t)p % SLAB == 0)
         return p;
     munmap(p, SLAB);
-    p = map(2 * SLAB);
+    p = map((size_t)2 * SLAB);
     size_t before = SLAB - (uintptr_t)p % SLAB;
     munmap(p, before);
     if (before < SLAB)

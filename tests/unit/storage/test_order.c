@@ -250,6 +250,58 @@ static void a_block_under_a_wrong_key_keeps_nobody(void **state)
     finish(&p);
 }
 
+/* Puts a block under its key cut to `n` bytes, or with bytes behind it: LMDB's own field, how long a
+ * key is, has no checksum. */
+static void change_key_length(struct place *p, uint64_t first, size_t n)
+{
+    struct txn t;
+    struct key k;
+    struct slice v;
+    char bytes[32] = {0};
+    key_block(&k, 1, first);
+    memcpy(bytes, key_slice(&k).p, key_slice(&k).n);
+    txn_begin(p->st->db, &t);
+    assert_true(txn_get(&t, DB_BLOCKS, key_slice(&k), &v));
+    struct buf copy = BUF_INIT;
+    buf_add_slice(&copy, v);
+    txn_del(&t, DB_BLOCKS, key_slice(&k));
+    txn_put(&t, DB_BLOCKS, slice_of(bytes, n), buf_slice(&copy));
+    assert_int_equal(txn_commit(&t), 0);
+    buf_release(&copy);
+}
+
+/* The row is nobody's then; what lies before and behind it is there. */
+static void a_key_of_a_wrong_length_hides_its_own_block_only(void **state)
+{
+    (void)state;
+    struct place p;
+    uint64_t firsts[BLOCKS];
+    (void)begin_filled(&p);
+    place_close(&p);
+    reopen(&p);
+    size_t n = list_blocks(&p, firsts);
+    assert_true(n > 8);
+    place_close(&p);
+    struct image sound = image_take(&p);
+    for (size_t i = 1; i + 2 < n; i++) {
+        for (size_t length = 8; length <= 28; length += 5) { /* 8, 13, 18, 23, 28 */
+            image_put(&sound);
+            reopen(&p);
+            change_key_length(&p, firsts[i], length);
+            place_close(&p);
+            reopen(&p);
+            struct stream *s = find_stream(&p, "S");
+            uint64_t others = MESSAGES + 1 - (firsts[i + 1] - firsts[i]);
+            assert_int_equal(read_forwards(s), others);
+            assert_int_equal(read_backwards(s), others);
+            assert_int_equal(read_each(s), others);
+            place_close(&p);
+        }
+    }
+    image_free(&sound);
+    finish(&p);
+}
+
 /* --- heads of blocks ------------------------------------------------------------------------- */
 
 /* Whatever the newest block says, what is in it and in the journal is all there. */
@@ -618,6 +670,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_block_under_a_wrong_key_keeps_nobody),
+        cmocka_unit_test(a_key_of_a_wrong_length_hides_its_own_block_only),
         cmocka_unit_test(a_damaged_head_of_the_newest_block_hides_nothing),
         cmocka_unit_test(a_block_is_given_up_for_what_it_holds_not_for_what_it_says),
         cmocka_unit_test(a_deleted_stream_with_a_damaged_block_is_reclaimed),
