@@ -221,7 +221,7 @@ void consumers_free(struct consumers *cs, enum consumers_end why)
     free(cs);
 }
 
-void consumers_updated(struct consumers *cs)
+void consumers_retention(struct consumers *cs)
 {
     if (cs->stream->cfg.retention == RETAIN_INTEREST)
         retention_sweep(cs, 1, false);

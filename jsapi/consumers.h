@@ -5,10 +5,10 @@
  * of interest streams and work queues. The stream half calls this header and nothing else of the
  * consumer half:
  *
- *     consumers_new()      at stream create; consumers_recover() after it when it was on disk
- *     consumers_stored()   … consumers_durable(): from the stream's store watch
- *     consumers_updated()  after the stream's config changed
- *     consumers_free()     when the stream goes, or at shutdown
+ *     consumers_new()        at stream create; consumers_recover() after it when it was on disk
+ *     consumers_stored()     … consumers_durable(): from the stream's store watch
+ *     consumers_retention()  after the stream's retention changed
+ *     consumers_free()       when the stream goes, or at shutdown
  *
  * struct js_stream carries the pointer as `struct consumers *consumers`.
  *
@@ -59,8 +59,8 @@ bool consumers_want_removed_subjects(const struct consumers *cs);
 void consumers_leaving(struct consumers *cs, uint64_t first, uint64_t last, struct slice subject);
 /* A purge or a roll-up of what matches the filter (empty: of all) is on disk: positions move up. */
 void consumers_purged(struct consumers *cs, struct slice filter);
-/* The stream's config changed: limits, retention. */
-void consumers_updated(struct consumers *cs);
+/* The stream's retention changed: what nobody wants now goes. */
+void consumers_retention(struct consumers *cs);
 
 /* --- questions -------------------------------------------------------------------------------- */
 

@@ -212,7 +212,8 @@ void js_stream_apply(struct js_stream *s, struct stream_config *cfg)
     memset(cfg, 0, sizeof *cfg);
     capture_update(s, &old);
     direct_update(s);
-    consumers_updated(s->consumers);
+    if (s->cfg.retention != old.retention)
+        consumers_retention(s->consumers);
     s->rep = replicator_update(s, s->rep);
     stream_config_release(&old);
 }
