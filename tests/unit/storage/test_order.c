@@ -250,8 +250,8 @@ static void a_block_under_a_wrong_key_keeps_nobody(void **state)
     finish(&p);
 }
 
-/* Puts a block under its key cut to `n` bytes, or with bytes behind it: LMDB's own field, how long a
- * key is, has no checksum. */
+/* Puts a block under its key cut to `n` bytes, or with bytes behind it: LMDB's own field, how long
+ * a key is, has no checksum. */
 static void change_key_length(struct place *p, uint64_t first, size_t n)
 {
     struct txn t;
