@@ -9,6 +9,7 @@ answer is there.
 """
 import base64
 import json
+import os
 import signal
 import ssl
 
@@ -186,7 +187,7 @@ class Tls(Scene):
 
     def write(self, site):
         if not Tls.pki:
-            Tls.pki = Pki(site.dir.parent / "pki")
+            Tls.pki = Pki(site.dir.parent / f"pki-{os.getpid()}")  # scenes run in several processes
             Tls.files = Tls.pki.cert("server")
         cert, key = Tls.files
         site.write(CORE + f'tls {{ cert_file: "{cert}", key_file: "{key}" }}')
