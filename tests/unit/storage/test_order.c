@@ -213,6 +213,18 @@ static uint64_t read_each(struct stream *s)
 
 /* --- keys of blocks -------------------------------------------------------------------------- */
 
+/* A closed store whose messages are in blocks, and the numbers they begin with. */
+static struct image begin_in_blocks(struct place *p, uint64_t *firsts, size_t *n)
+{
+    (void)begin_filled(p);
+    place_close(p);
+    reopen(p);
+    *n = list_blocks(p, firsts);
+    assert_true(*n > 8);
+    place_close(p);
+    return image_take(p);
+}
+
 /* A key that is out of order sends a search anywhere: to a block before the number, or far behind
  * it. */
 static void a_block_under_a_wrong_key_keeps_nobody(void **state)
@@ -220,13 +232,8 @@ static void a_block_under_a_wrong_key_keeps_nobody(void **state)
     (void)state;
     struct place p;
     uint64_t firsts[BLOCKS];
-    (void)begin_filled(&p);
-    place_close(&p);
-    reopen(&p);
-    size_t n = list_blocks(&p, firsts);
-    assert_true(n > 8);
-    place_close(&p);
-    struct image sound = image_take(&p);
+    size_t n;
+    struct image sound = begin_in_blocks(&p, firsts, &n);
     for (size_t i = 1; i + 1 < n; i++) {
         for (unsigned bit = 0; bit < 64; bit += 7) {
             struct image x = sound;
@@ -276,13 +283,8 @@ static void a_key_of_a_wrong_length_hides_its_own_block_only(void **state)
     (void)state;
     struct place p;
     uint64_t firsts[BLOCKS];
-    (void)begin_filled(&p);
-    place_close(&p);
-    reopen(&p);
-    size_t n = list_blocks(&p, firsts);
-    assert_true(n > 8);
-    place_close(&p);
-    struct image sound = image_take(&p);
+    size_t n;
+    struct image sound = begin_in_blocks(&p, firsts, &n);
     for (size_t i = 1; i + 2 < n; i++) {
         for (size_t length = 8; length <= 28; length += 5) { /* 8, 13, 18, 23, 28 */
             image_put(&sound);
