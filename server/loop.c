@@ -47,9 +47,9 @@
 #include "base/heap.h"
 #include "base/log.h"
 #include "server/cells.h"
+#include "server/helper.h"
 #include "server/loop_poll.h"
 
-#define HELP_MAX       64
 #define POSTS_MAX_NS   (10 * NS_PER_MS)
 #define JOBS_LEAST_NS  (200 * NS_PER_US)
 #define JOBS_MOST_NS   NS_PER_MS
@@ -69,12 +69,6 @@ struct letter {
 struct letters {
     struct letter *at; /* owned */
     size_t n, cap;
-};
-
-struct errand { /* a call for the helper thread */
-    struct list link;
-    turn_fn *work, *done;
-    void *arg;
 };
 
 struct on_signal {
@@ -109,17 +103,11 @@ struct loop {
     bool stop;
 
     int mail_fd;
-    pthread_mutex_t lock; /* guards inbox, errands, returned, help_stop */
+    pthread_mutex_t lock; /* guards inbox */
     struct letters inbox;
     struct letters reading; /* the other half of the swap; loop thread only */
 
-    pthread_t helper;
-    pthread_cond_t help_cond;
-    bool helping; /* the thread exists */
-    bool help_stop;
-    struct list errands; /* waiting */
-    unsigned nerrands;
-    struct list returned; /* worked on, done() not yet called */
+    struct helper helper;
 
     struct loop_poll poll;
     int64_t expected; /* mono: a mail is likely to come then; 0: none is */
@@ -530,97 +518,6 @@ static void run_jobs(struct loop *l)
     loop_piece(l, "after jobs");
 }
 
-/* --- the helper thread --------------------------------------------------------------------------
- */
-
-static void errands_back(void *arg)
-{
-    struct loop *l = arg;
-    struct list back;
-    list_init(&back);
-    pthread_mutex_lock(&l->lock);
-    list_splice(&back, &l->returned);
-    pthread_mutex_unlock(&l->lock);
-    struct list *e;
-    while ((e = list_pop(&back)) != NULL) {
-        struct errand *er = LIST_ENTRY(e, struct errand, link);
-        er->done(er->arg);
-        free(er);
-    }
-}
-
-static void *help(void *arg)
-{
-    struct loop *l = arg;
-    pthread_mutex_lock(&l->lock);
-    while (!l->help_stop) {
-        struct list *e = list_pop(&l->errands);
-        if (!e) {
-            pthread_cond_wait(&l->help_cond, &l->lock);
-            continue;
-        }
-        l->nerrands--;
-        pthread_mutex_unlock(&l->lock);
-        struct errand *er = LIST_ENTRY(e, struct errand, link);
-        er->work(er->arg);
-        pthread_mutex_lock(&l->lock);
-        bool ring = list_empty(&l->returned);
-        list_push_back(&l->returned, &er->link);
-        pthread_mutex_unlock(&l->lock);
-        if (ring)
-            face_mail(l, errands_back, l);
-        pthread_mutex_lock(&l->lock);
-    }
-    pthread_mutex_unlock(&l->lock);
-    return NULL;
-}
-
-/* The helper takes no signals: they are the loop's. */
-static int start_helper(struct loop *l)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = pthread_create(&l->helper, NULL, help, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    l->helping = r == 0;
-    return r == 0 ? 0 : E_SYS;
-}
-
-int loop_help(struct loop *l, turn_fn *work, turn_fn *done, void *arg)
-{
-    if (!l->helping && start_helper(l) != 0)
-        return E_SYS;
-    struct errand *er = xmalloc(sizeof *er);
-    *er = (struct errand){.work = work, .done = done, .arg = arg};
-    list_init(&er->link);
-    pthread_mutex_lock(&l->lock);
-    bool full = l->nerrands >= HELP_MAX;
-    if (!full) {
-        l->nerrands++;
-        list_push_back(&l->errands, &er->link);
-        pthread_cond_signal(&l->help_cond);
-    }
-    pthread_mutex_unlock(&l->lock);
-    if (full)
-        free(er);
-    return full ? E_FULL : 0;
-}
-
-static void stop_helper(struct loop *l)
-{
-    if (!l->helping)
-        return;
-    pthread_mutex_lock(&l->lock);
-    l->help_stop = true;
-    pthread_cond_signal(&l->help_cond);
-    pthread_mutex_unlock(&l->lock);
-    pthread_join(l->helper, NULL);
-    l->helping = false;
-    list_splice(&l->returned, &l->errands);
-    errands_back(l);
-}
-
 /* --- signals ------------------------------------------------------------------------------------
  */
 
@@ -683,10 +580,7 @@ struct loop *loop_new(void)
     list_init(&l->ends);
     list_init(&l->jobs);
     list_init(&l->signals);
-    list_init(&l->errands);
-    list_init(&l->returned);
     pthread_mutex_init(&l->lock, NULL);
-    pthread_cond_init(&l->help_cond, NULL);
     l->timer_ev = event_new(base, -1, 0, on_timer, l);
     l->mail_ev = event_new(base, fd, EV_READ | EV_PERSIST, on_mail, l);
     l->alarm_ev = event_new(base, alarm_fd, EV_READ | EV_PERSIST, on_alarm, l);
@@ -702,6 +596,7 @@ struct loop *loop_new(void)
                             .expect = face_expect,
                             .job_start = face_job_start,
                             .job_stop = face_job_stop};
+    helper_init(&l->helper, &l->face);
     loop_stats_reset(l);
     l->piece = "starting";
     l->cpu_before = cpu_now();
@@ -713,7 +608,7 @@ void loop_free(struct loop *l)
 {
     if (!l)
         return;
-    stop_helper(l);
+    helper_end(&l->helper);
     letters_run(&l->deferred, NULL);
     if (l->conns_free)
         l->conns_free(l->conns);
@@ -731,12 +626,16 @@ void loop_free(struct loop *l)
     event_base_free(l->base);
     close(l->mail_fd);
     pthread_mutex_destroy(&l->lock);
-    pthread_cond_destroy(&l->help_cond);
     heap_release(&l->timers);
     letters_release(&l->deferred);
     letters_release(&l->inbox);
     letters_release(&l->reading);
     free(l);
+}
+
+int loop_help(struct loop *l, turn_fn *work, turn_fn *done, void *arg)
+{
+    return helper_give(&l->helper, work, done, arg);
 }
 
 const struct turn *loop_turn(struct loop *l)
