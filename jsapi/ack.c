@@ -17,68 +17,23 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/digits.h"
 #include "jsapi/pull.h"
 #include "jsapi/retention.h"
 
 /* --- subjects --------------------------------------------------------------------------------- */
 
-static const char digit_pairs[201] = "00010203040506070809101112131415161718192021222324"
-                                     "25262728293031323334353637383940414243444546474849"
-                                     "50515253545556575859606162636465666768697071727374"
-                                     "75767778798081828384858687888990919293949596979899";
-
-static inline void put_pair(char *to, uint32_t v)
-{
-    memcpy(to, digit_pairs + (size_t)2 * v, 2);
-}
-
-/* Exactly eight digits: two short chains side by side instead of one long one. */
-static inline void put_8(char *to, uint32_t v)
-{
-    uint32_t hi = v / 10000, lo = v % 10000;
-    put_pair(to, hi / 100);
-    put_pair(to + 2, hi % 100);
-    put_pair(to + 4, lo / 100);
-    put_pair(to + 6, lo % 100);
-}
-
-static inline size_t put_small(char *to, uint32_t v) /* < 100,000,000 */
-{
-    unsigned n = v < 10 ? 1 : v < 100 ? 2 : v < 1000 ? 3 : v < 10000 ? 4 : 0;
-    if (!n)
-        n = v < 100000 ? 5 : v < 1000000 ? 6 : v < 10000000 ? 7 : 8;
-    char *p = to + n;
-    for (; v >= 100; v /= 100)
-        put_pair(p -= 2, v % 100);
-    if (v >= 10)
-        put_pair(p - 2, v);
-    else
-        p[-1] = (char)('0' + v);
-    return n;
-}
-
-#define E8 100000000u
-
-size_t put_u64(char *to, uint64_t v)
-{
-    if (v < E8)
-        return put_small(to, (uint32_t)v);
-    size_t n = put_u64(to, v / E8);
-    put_8(to + n, (uint32_t)(v % E8));
-    return n + 8;
-}
-
 size_t ack_write(char *to, const struct ack_ref *ref)
 {
-    size_t n = put_u64(to, ref->deliveries);
+    size_t n = digits_put(to, ref->deliveries);
     to[n++] = '.';
-    n += put_u64(to + n, ref->sseq);
+    n += digits_put(to + n, ref->sseq);
     to[n++] = '.';
-    n += put_u64(to + n, ref->cseq);
+    n += digits_put(to + n, ref->cseq);
     to[n++] = '.';
-    n += put_u64(to + n, ref->ts > 0 ? (uint64_t)ref->ts : 0);
+    n += digits_put(to + n, ref->ts > 0 ? (uint64_t)ref->ts : 0);
     to[n++] = '.';
-    n += put_u64(to + n, ref->pending);
+    n += digits_put(to + n, ref->pending);
     return n;
 }
 

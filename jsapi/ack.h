@@ -20,8 +20,6 @@ struct ack_ref {
 
 /* Writes "1.17.12.1795264397734884075.3"; returns its length. */
 size_t ack_write(char *to, const struct ack_ref *ref);
-/* Decimal, without anything around it; room for 20. Returns the length. */
-size_t put_u64(char *to, uint64_t v);
 /* What stands behind the prefix, as far as an ack needs it: deliveries and sequences. What is no
  * number reads as UINT64_MAX. */
 void ack_read(struct slice rest, struct ack_ref *ref);

@@ -20,6 +20,7 @@
 #include "jsapi/delivery.h"
 
 #include "base/clock.h"
+#include "base/digits.h"
 #include "base/log.h"
 #include "jsapi/ack.h"
 #include "jsapi/pull.h"
@@ -82,7 +83,7 @@ static bool pace(struct run *r, const struct record_out *m, size_t size)
 static void head_only(struct run *r, const struct record_out *m, struct msg_view *v)
 {
     char line[64] = "Nats-Msg-Size: ";
-    size_t n = 15 + put_u64(line + 15, m->payload.n);
+    size_t n = 15 + digits_put(line + 15, m->payload.n);
     memcpy(line + n, "\r\n", 2);
     buf_clear(r->head);
     if (m->hdr.n) {

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "base/digits.h"
 #include "base/slice.h"
 
 static inline char *put(char *p, const char *s, size_t n)
@@ -24,17 +25,10 @@ static inline char *put_slice(char *p, struct slice s)
     return s.n ? put(p, s.p, s.n) : p;
 }
 
-/* Up to 20 digits. */
+/* At most DIGITS_MAX. */
 static inline char *put_size(char *p, size_t v)
 {
-    char digits[20];
-    size_t n = sizeof digits;
-
-    do {
-        digits[--n] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    return put(p, digits + n, sizeof digits - n);
+    return p + digits_put(p, v);
 }
 
 #endif

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/digits.h"
 #include "base/mem.h"
 
 #define FIRST_CAP 64
@@ -98,13 +99,7 @@ void buf_add_char(struct buf *b, char c)
 
 void buf_add_u64(struct buf *b, uint64_t v)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    buf_add(b, digits + at, sizeof digits - at);
+    buf_commit(b, digits_put(buf_reserve(b, DIGITS_MAX), v));
 }
 
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
