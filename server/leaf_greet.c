@@ -169,6 +169,7 @@ static bool hear_greeting(struct leaf *l, const struct leaf_info *info)
     l->peer_known_compression = info->has_compression;
     l->info_on_connect = info->info_on_connect;
     l->peer_max_payload = info->max_payload;
+    leaf_orphans_hub(l, info->server_id);
     take_gossip(l, info);
     collect_permissions(l, info);
     if (info->tls_required || l->at.tls || l->cfg->tls)

@@ -20,6 +20,8 @@
  *       to negotiate. It takes the first one for part of the greeting and the second one for news;
  *       hence several.
  *   (3) Two such rounds of one site lie REST apart; a link that came within it is looked at later.
+ *       A hub process we never met is looked at in time: it was started a moment ago, or this is
+ *       our first word to it, so its requests did not wait for a link of ours that comes and goes.
  *
  * The inbox does not say which site was asked. If it was another one (its link is dead, too, or it
  * needs more than a second), that hub asks that site once more: a consumer is made a second time
@@ -28,6 +30,7 @@
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "server/leaf_state.h"
@@ -111,6 +114,16 @@ static void on_timer(void *arg)
 void leaf_orphans_init(struct leaf *l)
 {
     turn_timer_init(&l->orphans, on_timer, l);
+}
+
+void leaf_orphans_hub(struct leaf *l, struct slice server_id)
+{
+    uint64_t id = hash_slice(server_id);
+    for (size_t i = 0; i < LEAF_HUBS_MET; i++)
+        if (l->hubs_met[i] == id)
+            return;
+    l->hubs_met[l->hubs_next++ % LEAF_HUBS_MET] = id;
+    l->orphans_rest = 0;
 }
 
 void leaf_orphans_start(struct leaf *l)

@@ -25,6 +25,8 @@ enum leaf_state {
     LEAF_UP
 };
 
+#define LEAF_HUBS_MET 8 /* hub processes remembered: more than a cluster that one site dials has */
+
 struct leaf_moved {
     int64_t read;   /* conn_last_read() */
     uint64_t acked; /* of conn_in_flight() */
@@ -74,10 +76,12 @@ struct leaf {
     int64_t stuck_since;     /* mono: bytes moved last */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, dropped_too_big;
 
-    struct turn_timer orphans; /* set while we may have to tell of lost requests */
-    int64_t up_since;          /* mono */
-    int nudges;                /* INFO lines still to send */
-    int64_t orphans_rest;      /* mono: no lost request is told of before */
+    struct turn_timer orphans;        /* set while we may have to tell of lost requests */
+    int64_t up_since;                 /* mono */
+    int nudges;                       /* INFO lines still to send */
+    int64_t orphans_rest;             /* mono: no lost request is told of before */
+    uint64_t hubs_met[LEAF_HUBS_MET]; /* hashes of server ids; 0: none yet */
+    size_t hubs_next;                 /* counts on; modulo the size: where the next one goes */
 };
 
 /* leaf.c */
@@ -119,6 +123,8 @@ void leaf_words_feed(struct leaf *l);
 
 /* leaf_orphans.c */
 void leaf_orphans_init(struct leaf *l);
+/* Which process greets us. */
+void leaf_orphans_hub(struct leaf *l, struct slice server_id);
 /* On entry of UP, on leaving it. */
 void leaf_orphans_start(struct leaf *l);
 void leaf_orphans_stop(struct leaf *l);

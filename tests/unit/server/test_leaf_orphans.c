@@ -119,12 +119,12 @@ static void each_link_begins_anew(void **state)
     assert_string_equal(state_name(), "DOWN");
 }
 
-static void come_back_with(const char *inbox)
+static void come_back_to(const char *greeting, const char *inbox)
 {
     wire_cut(hub);
     fake_loop_run(loop);
     dials_after(NS_PER_S, NS_PER_S);
-    say(GREETING);
+    say(greeting);
     say(TAKEN_IN);
     say(inbox);
     hears();
@@ -138,13 +138,30 @@ static void a_link_that_flaps_leaves_a_slow_neighbour_time(void **state)
     say("LS+ $JSC.R.abc\r\n");
     fake_loop_advance(loop, NS_PER_S);
     assert_int_equal(count(hears(), "LMSG $JSC.R.abc"), 1);
-    come_back_with("LS+ $JSC.R.def\r\nLS+ $JSC.R.ghi\r\n"); /* perhaps a neighbour's */
+    come_back_to(GREETING, "LS+ $JSC.R.def\r\nLS+ $JSC.R.ghi\r\n"); /* perhaps a neighbour's */
     expect_silence();
     say("LS- $JSC.R.def\r\n"); /* it was, and has answered */
     fake_loop_advance(loop, 5 * NS_PER_S);
     const char *got = hears();
     assert_int_equal(count(got, "LMSG $JSC.R.def"), 0);
     assert_int_equal(count(got, "LMSG $JSC.R.ghi"), 1);
+}
+
+static void a_hub_that_was_started_anew_needs_no_rest(void **state)
+{
+    (void)state;
+    static const char second[] =
+        "INFO {\"server_id\":\"NI\",\"server_name\":\"hub\",\"headers\":true,"
+        "\"max_payload\":1048576,\"client_id\":7,\"nonce\":\"abc\","
+        "\"info_on_connect\":true,\"leafnode_urls\":[]} \r\n";
+    come_up();
+    say("LS+ $JSC.R.abc\r\n");
+    fake_loop_advance(loop, NS_PER_S);
+    assert_int_equal(count(hears(), "LMSG $JSC.R.abc"), 1);
+    come_back_to(second, "LS+ $JSC.R.def\r\n");
+    assert_int_equal(count(hears(), "LMSG $JSC.R.def"), 1);
+    come_back_to(GREETING, "LS+ $JSC.R.ghi\r\n"); /* that one we know */
+    expect_silence();
 }
 
 #define JS_TEST(f) cmocka_unit_test_setup_teardown(f, set_up_jetstream, tear_down)
@@ -160,6 +177,7 @@ int main(void)
         JS_TEST(a_hub_that_forbids_the_inbox_is_not_told),
         JS_TEST(each_link_begins_anew),
         JS_TEST(a_link_that_flaps_leaves_a_slow_neighbour_time),
+        JS_TEST(a_hub_that_was_started_anew_needs_no_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
