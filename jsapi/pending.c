@@ -242,7 +242,8 @@ static void queue_pop(struct pending *p)
 static void place_leave(struct pending *p, struct pending_entry *e)
 {
     p->timed -= e->place == PENDING_TIMED;
-    p->queued -= e->place == PENDING_QUEUED;
+    if (e->place == PENDING_QUEUED && --p->queued == 0)
+        p->queue_n = p->queue_head = 0; /* what is left in it is stale */
 }
 
 static void place_enter(struct pending *p, struct pending_entry *e, enum pending_place place)

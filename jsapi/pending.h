@@ -17,7 +17,7 @@
  *     heap    deadlines of everything else: redelivered, delayed, "still working". Stale elements
  *             are skipped.
  *     queue   stream sequences to be delivered again, in the order they fell due. Stale ones are
- *             skipped.
+ *             skipped; with the last entry that waits in it all of them go.
  *     given   those that reached max_deliver and still are in the stream, sorted.
  *
  * What always holds

@@ -456,6 +456,27 @@ static void holes_are_swept(void **state)
     pending_release(&p);
 }
 
+/* A purge makes what is queued wait anew. While nobody asks for it the queue must not keep its number
+ * for each time. */
+static void purges_do_not_lengthen_the_queue(void **state)
+{
+    (void)state;
+    struct pending p;
+    uint64_t front;
+    pending_init(&p, &(struct pending_rules){.tracks = true, .ack_wait = NS_PER_S});
+    for (uint64_t s = 1; s <= 100; s++)
+        pending_deliver(&p, s, 0);
+    for (int i = 0; i < 1000; i++) {
+        assert_false(pending_expire(&p, 2 * NS_PER_S, UINT32_MAX, NULL, NULL));
+        assert_int_equal(pending_queued(&p), 100);
+        pending_purge(&p, 1, NULL, NULL);
+        assert_int_equal(pending_queued(&p), 0);
+    }
+    assert_true(p.queue_cap <= 128);
+    assert_false(pending_front(&p, &front));
+    pending_release(&p);
+}
+
 static void without_acks_nothing_is_pending(void **state)
 {
     (void)state;
@@ -517,6 +538,7 @@ int main(void)
         cmocka_unit_test(agrees_with_a_naive_model),
         cmocka_unit_test(a_million_entries_cost_32_bytes_each),
         cmocka_unit_test(holes_are_swept),
+        cmocka_unit_test(purges_do_not_lengthen_the_queue),
         cmocka_unit_test(without_acks_nothing_is_pending),
         cmocka_unit_test(damage_is_noticed),
     };
