@@ -96,7 +96,7 @@ int record_read(const char *p, size_t room, struct record *r) MUST_CHECK;
 bool record_sound(const char *p, uint32_t sid, uint64_t seq);
 /* The checksum it should have; its length is right. */
 uint32_t record_checksum(const char *p, uint32_t sid, uint64_t seq);
-/* Overwrites all but the frame: what is left says that the number was used up. p is a sound record.
+/* Overwrites all but the frame: what is left says that the number was used up. Its length is right.
  */
 void record_blank(char *p, uint32_t sid, uint64_t seq);
 /* What the reference accounts for it (jetstream-api.md 4.2). */

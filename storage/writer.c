@@ -168,6 +168,18 @@ static void wipe(struct txn *t, enum db_table table, uint32_t sid, uint32_t most
     walk_end(&w);
 }
 
+/* How many bytes of the block are the record's: what it says when it is sound, else all up to the
+ * next one. */
+static size_t extent(const struct block *b, uint32_t sid, uint64_t seq, const char *p, size_t room)
+{
+    struct record r;
+    if (record_read(p, room, &r) == 0 && record_sound(p, sid, seq))
+        return r.len;
+    uint64_t next = block_next(b, seq + 1);
+    const char *end = next ? block_record(b, next, &room) : p + room;
+    return end > p ? (size_t)(end - p) : 0;
+}
+
 /* Overwrites everything of the record but its frame; directory, neighbours and numbers stay. In a
  * block whose frame is damaged the record is looked for. */
 static void blank(char *block, size_t size, uint32_t sid, uint64_t first, uint64_t seq)
@@ -175,13 +187,14 @@ static void blank(char *block, size_t size, uint32_t sid, uint64_t first, uint64
     struct slice value = slice_of(block, size);
     struct buf copy = BUF_INIT;
     struct block b;
-    size_t room;
-    struct record r;
+    size_t room = 0, n;
     bool sound = block_read(value, sid, first, &b) == 0 ||
                  salvage_block(value, sid, first, seq + 1, &copy, &b) == 0;
     const char *at = sound ? block_record(&b, seq, &room) : NULL;
-    if (at && record_read(at, room, &r) == 0)
+    if (at && (n = extent(&b, sid, seq, at, room)) >= RECORD_HEAD) {
+        le32(block + (at - b.p), (uint32_t)n);
         record_blank(block + (at - b.p), sid, seq);
+    }
     buf_release(&copy);
 }
 

@@ -431,6 +431,65 @@ static void an_erased_message_takes_no_others_along(void **state)
     }
 }
 
+/* The head of a record; blank: says in *blank whether nothing of its message is left. */
+static struct buf record_head_of(struct place *p, uint64_t first, uint64_t seq, bool *blank)
+{
+    struct buf head = BUF_INIT;
+    struct block b;
+    struct record r;
+    struct key k;
+    struct slice v;
+    size_t room;
+    struct txn *view = view_open(p->st->db);
+    key_block(&k, 1, first);
+    assert_true(txn_get(view, DB_BLOCKS, key_slice(&k), &v));
+    assert_int_equal(block_read(v, 1, first, &b), 0);
+    const char *at = block_record(&b, seq, &room);
+    assert_non_null(at);
+    buf_add(&head, at, RECORD_HEAD);
+    if (blank) {
+        char mine[16];
+        size_t n = (size_t)snprintf(mine, sizeof mine, "<%llu>.", (unsigned long long)seq - 1);
+        *blank = record_read(at, room, &r) == 0 && record_sound(at, 1, seq) &&
+                 r.flags & RECF_SKIP && !memmem(v.p, v.n, mine, n) && at[RECORD_HEAD + 700] == '\0';
+    }
+    view_close(p->st->db);
+    return head;
+}
+
+/* Nor must a wrong length of its own: it would reach into those behind it, or leave a part. */
+static void an_erased_message_of_a_wrong_length_takes_no_others_along(void **state)
+{
+    (void)state;
+    struct place p;
+    uint64_t firsts[BLOCKS], seq;
+    static const struct {
+        size_t at;
+        unsigned mask;
+    } wrong[] = {{0, 0x80}, {1, 0x04}, {1, 0x20}, {1, 0x02}, {3, 0x40}};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct answer a = {0};
+        bool blank = false;
+        (void)begin_filled(&p);
+        (void)list_blocks(&p, firsts);
+        seq = firsts[1] + 5;
+        struct buf head = record_head_of(&p, firsts[1], seq, NULL);
+        place_close(&p);
+        damage(&p, buf_slice(&head), wrong[i].at, wrong[i].mask);
+        buf_release(&head);
+        reopen(&p);
+        assert_int_equal(store_remove(find_stream(&p, "S"), &seq, 1, true, on_done, &a), 0);
+        wait_answer(&p, &a);
+        place_close(&p);
+        reopen(&p);
+        assert_int_equal(read_each(find_stream(&p, "S")), MESSAGES);
+        head = record_head_of(&p, firsts[1], seq, &blank);
+        assert_true(blank);
+        buf_release(&head);
+        finish(&p);
+    }
+}
+
 /* --- damaged records ------------------------------------------------------------------------- */
 
 static uint64_t count_of(struct place *p, struct slice subject)
@@ -677,6 +736,7 @@ int main(void)
         cmocka_unit_test(a_block_is_given_up_for_what_it_holds_not_for_what_it_says),
         cmocka_unit_test(a_deleted_stream_with_a_damaged_block_is_reclaimed),
         cmocka_unit_test(an_erased_message_takes_no_others_along),
+        cmocka_unit_test(an_erased_message_of_a_wrong_length_takes_no_others_along),
         cmocka_unit_test(a_damaged_value_does_not_stop_its_key),
         cmocka_unit_test(a_damaged_message_leaves_with_its_subject),
         cmocka_unit_test(a_purge_takes_what_can_t_be_read),
