@@ -8,7 +8,9 @@
  *       closed client's that leave in portions (farewell.h);
  *   (2) a removed one is `dead`, refuses, and stays in memory until the end of the turn;
  *   (3) UNSUB with a maximum counts from the creation; message number max is delivered, then
- *       the subscription goes.
+ *       the subscription goes;
+ *   (4) who leaves in portions does not count in the account's limit; all together they are at
+ *       most LEAVING_MOST and as many as were alive at a time.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/client_state.h"
@@ -23,6 +25,7 @@
 #define STALL_AT     (4u << 20) /* bytes waiting for a receiver: its publishers rest */
 /* the same for what the server itself says: consumers rest */
 #define STALL_DELIVERY_AT (1u << 20)
+#define LEAVING_MOST      65536 /* 20 MB */
 
 static bool sid_eq(const void *item, const void *key)
 {
@@ -45,7 +48,10 @@ static void sub_end(void *client, void *item)
 
     sub->dead = true;
     account_remove_sink(cl->ep.account, &sub->sink);
-    cl->ep.account->client_subs--;
+    if (cl->leaving)
+        cl->srv->leaving_subs--;
+    else
+        cl->ep.account->client_subs--;
     loop_defer(cl->srv->loop, sub_free, sub);
 }
 
@@ -202,6 +208,14 @@ static struct client_sub *sub_new(struct client *cl, const struct op *op)
     return sub;
 }
 
+/* Clients that come and go may subscribe faster than the job takes out: then each new subscription
+ * pays for two that leave. */
+static void make_room(struct server *srv)
+{
+    if (srv->leaving_subs > LEAVING_MOST)
+        farewell_some(LIST_ENTRY(srv->leaving.next, struct client, link)->leaving, 2);
+}
+
 void client_subscribe(struct client *cl, const struct op *op)
 {
     const struct client_rules *rules = &cl->srv->rules;
@@ -228,6 +242,7 @@ void client_subscribe(struct client *cl, const struct op *op)
         client_ok(cl);
         return;
     }
+    make_room(cl->srv);
     sub = sub_new(cl, op);
     if (account_add_sink(a, &sub->sink) < 0) {
         free(sub);
@@ -279,6 +294,8 @@ void client_withdraw_subs(struct client *cl)
         client_drop_subs(cl);
         return;
     }
+    cl->ep.account->client_subs -= (uint32_t)cl->subs.count;
+    cl->srv->leaving_subs += cl->subs.count;
     cl->leaving = xcalloc(1, sizeof *cl->leaving);
     (void)farewell_begin(cl->leaving, cl->srv->loop, &cl->subs, sub_end, withdrawn, cl);
 }

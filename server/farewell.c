@@ -16,6 +16,14 @@ static bool drop_one(struct farewell *f)
     return item != NULL;
 }
 
+/* False: nobody is left. */
+static bool drop_some(struct farewell *f, size_t n)
+{
+    while (n && drop_one(f))
+        n--;
+    return n == 0;
+}
+
 /* done() may free us. */
 static void over(struct farewell *f)
 {
@@ -30,11 +38,9 @@ static enum job_result step(struct job *j, const struct job_budget *b)
 {
     struct farewell *f = CONTAINER_OF(j, struct farewell, job);
     do {
-        for (unsigned n = 0; n < BETWEEN_LOOKS; n++) {
-            if (!drop_one(f)) {
-                over(f);
-                return JOB_DONE;
-            }
+        if (!drop_some(f, BETWEEN_LOOKS)) {
+            over(f);
+            return JOB_DONE;
         }
     } while (!job_over(b));
     return JOB_MORE;
@@ -59,13 +65,16 @@ bool farewell_begin(struct farewell *f, struct loop *l, struct htab *table, fare
     return true;
 }
 
-void farewell_finish(struct farewell *f)
+void farewell_some(struct farewell *f, size_t n)
 {
-    if (!f->loop)
+    if (!f->loop || drop_some(f, n))
         return;
     const struct turn *t = loop_turn(f->loop);
     t->job_stop(t->loop, &f->job);
-    while (drop_one(f))
-        ;
     over(f);
+}
+
+void farewell_finish(struct farewell *f)
+{
+    farewell_some(f, SIZE_MAX);
 }

@@ -54,7 +54,8 @@ struct server {
     char *host;                /* as configured, for INFO and the log */
     uint16_t port;             /* the real one */
     struct list clients;       /* struct client */
-    struct list leaving;       /* closed clients with subscriptions still in their account */
+    struct list leaving;       /* closed clients with subscriptions still in their account, */
+    uint64_t leaving_subs;     /* so many in all */
     struct list resting;       /* clients whose reads wait for someone else's room */
     uint32_t nclients;
     uint64_t total_connections, last_id;

@@ -309,6 +309,11 @@ bool fake_loop_release_mail(struct loop *l)
     return err == 0;
 }
 
+void fake_loop_busy(struct loop *l)
+{
+    l->ft.job_budget_ns = 0;
+}
+
 void fake_loop_signal(struct loop *l, int signo)
 {
     LIST_EACH(e, &l->signals)

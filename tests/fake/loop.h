@@ -31,6 +31,8 @@ void fake_loop_hold_mail(struct loop *l, bool on);
 /* Waits until at least one letter is held, then lets all of them through; false after ten real
  * seconds. */
 bool fake_loop_release_mail(struct loop *l);
+/* A job gets the smallest portion a turn, as where there is much else to do. */
+void fake_loop_busy(struct loop *l);
 void fake_loop_signal(struct loop *l, int signo);
 /* loop_stop() was called. */
 bool fake_loop_stopped(const struct loop *l);
