@@ -37,14 +37,13 @@ static int64_t limit(int64_t v)
     return v < 0 ? -1 : v;
 }
 
-static void write_api(struct json_out *j, uint64_t total, uint64_t errors, uint64_t inflight)
+/* Without "inflight": that is told of the server as a whole only (jsapi_totals). */
+static void write_api(struct json_out *j, uint64_t total, uint64_t errors)
 {
     json_obj(j, "api");
     json_i64(j, "level", API_LEVEL);
     json_u64(j, "total", total);
     json_u64(j, "errors", errors);
-    if (inflight)
-        json_u64(j, "inflight", inflight);
     json_end(j);
 }
 
@@ -83,7 +82,7 @@ void account_info(struct request *r)
     write_limits(j, &a->limits);
     if (a->js->host.domain.n)
         json_str(j, "domain", a->js->host.domain);
-    write_api(j, a->api_total, a->api_errors, a->n_requests - 1);
+    write_api(j, a->api_total, a->api_errors);
     api_send(r);
 }
 
@@ -139,7 +138,7 @@ static void describe_account(struct jsapi_account *a, struct json_out *j, bool s
     write_usage(j, &f);
     json_u64(j, "accounts", 0);
     json_u64(j, "ha_assets", 0);
-    write_api(j, a->api_total, a->api_errors, a->n_requests);
+    write_api(j, a->api_total, a->api_errors);
     if (streams && f.streams) {
         json_arr(j, "stream_detail");
         for (size_t i = 0; i < a->n_streams; i++)

@@ -512,6 +512,8 @@ int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
     consumer_close(c, CLOSE_DELETED);
     if (was_interest)
         retention_sweep(cs, from, true);
+    if (was_interest && !cs->n)
+        retention_empty(cs);
     return stored;
 }
 

@@ -233,6 +233,18 @@ void retention_sweep(struct consumers *cs, uint64_t from, bool all)
     t->job_start(t->loop, &cs->sweep);
 }
 
+/* The reference purges the stream then. All that is seen of it where the sweep finds nothing is
+ * that a new stream tells its first number. */
+void retention_empty(struct consumers *cs)
+{
+    if (!cs->stream->store || store_last_assigned(cs->stream->store))
+        return;
+    int err = store_skip_to(cs->stream->store, 1, NULL, NULL);
+    if (err)
+        log_debug("Stream '%.*s': still without a first number: %s", SLICE_FMT(cs->stream->name),
+                  err_text(err));
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 void retention_init(struct consumers *cs)

@@ -297,7 +297,8 @@ typedef void store_purge_fn(void *arg, int err, uint64_t purged);
 /* Slices are copied; done after the last portion is on disk. */
 int store_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *done,
                 void *arg) MUST_CHECK;
-/* A mirror: forget everything and go on with `next` as the next number. */
+/* Forget everything and go on with `next` as the next number (a mirror; a purge beyond the end).
+ * E_INVAL: a number that was given out already. */
 int store_skip_to(struct stream *s, uint64_t next, store_done_fn *done, void *arg) MUST_CHECK;
 
 /* --- news about a stream ---------------------------------------------------------------------- */

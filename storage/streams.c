@@ -404,6 +404,7 @@ int store_skip_to(struct stream *s, uint64_t next, store_done_fn *done, void *ar
     if (s->index.behind)
         index_ready(s);
     stream_clear(s, next);
+    s->cleared = true;
     reclaim_below(s);
     (void)wait_for(s, WAIT_DONE, done, arg);
     return 0;

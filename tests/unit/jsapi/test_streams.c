@@ -103,6 +103,42 @@ static void requests_for_one_stream_take_turns(void **state)
     }
 }
 
+/* "inflight" is told of the server as a whole, never of an account. */
+static void account_info_does_not_tell_what_is_under_way(void **state)
+{
+    (void)state;
+    assert_int_equal(jshost_send(&s.host, &s.account, API "STREAM.CREATE.A", "_INBOX.create", NULL,
+                                 "{\"name\":\"A\"}"),
+                     1);
+    assert_int_equal(jshost_send(&s.host, &s.account, API "INFO", "_INBOX.info", NULL, ""), 1);
+    struct jshost_msg *m = jshost_wait(&s.host, "_INBOX.info");
+    assert_non_null(m);
+    assert_null(jshost_take(&s.host, "_INBOX.create")); /* it was under way */
+    assert_non_null(strstr(m->text, "\"api\":{\"level\":"));
+    assert_null(strstr(m->text, "inflight"));
+    jshost_msg_free(m);
+    jshost_msg_free(jshost_wait(&s.host, "_INBOX.create"));
+}
+
+static void a_new_interest_stream_tells_its_first_number_when_its_last_consumer_goes(void **state)
+{
+    static const char *const names[] = {"P", "Q"};
+    char subject[64], config[64];
+
+    (void)state;
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"retention\":\"interest\"}");
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        snprintf(subject, sizeof subject, API "CONSUMER.CREATE.A.%s", names[i]);
+        snprintf(config, sizeof config,
+                 "{\"stream_name\":\"A\",\"config\":{\"durable_name\":\"%s\"}}", names[i]);
+        jsscene_expect(&s, subject, config, "\"created\":");
+    }
+    jsscene_expect(&s, API "CONSUMER.DELETE.A.P", "", "\"success\":true");
+    jsscene_expect(&s, API "STREAM.INFO.A", "", "\"first_seq\":0,");
+    jsscene_expect(&s, API "CONSUMER.DELETE.A.Q", "", "\"success\":true");
+    jsscene_expect(&s, API "STREAM.INFO.A", "", "\"first_seq\":1,", "\"last_seq\":0,");
+}
+
 static void acks_wait_for_the_commit_and_come_in_order(void **state)
 {
     char inbox[32], wanted[64];
@@ -374,6 +410,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_stream_survives_a_restart),
         T(requests_for_one_stream_take_turns),
+        T(account_info_does_not_tell_what_is_under_way),
+        T(a_new_interest_stream_tells_its_first_number_when_its_last_consumer_goes),
         T(acks_wait_for_the_commit_and_come_in_order),
         T(advisories_go_to_those_who_listen),
         T(a_stream_of_advisories_is_fed_by_its_own_creation_too),
