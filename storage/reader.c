@@ -105,6 +105,29 @@ static bool rescue(struct reader *r, uint64_t first, uint64_t low, struct slice 
     return any;
 }
 
+/* The same for a block that was rescued before, when seq lies between two of its sound messages:
+ * then it is the one, whatever keys say, and nobody has to look at all the others again. */
+static bool rescue_known(struct reader *r, uint64_t first, uint64_t seq, struct slice value)
+{
+    struct buf whole = BUF_INIT;
+    struct block b;
+    if (!holes_test(&r->s->rescued, first))
+        return false;
+    uint64_t next = block_after(r->view, r->s->sid, first);
+    uint64_t limit = next > first ? next : r->s->now.last_seq + 1;
+    bool found = salvage_block(value, r->s->sid, first, limit, &whole, &b) == 0 &&
+                 block_next(&b, 0) <= seq && seq <= b.last_seq;
+    if (!found) {
+        buf_release(&whole);
+        return false;
+    }
+    buf_release(&r->whole); /* value may lie in it */
+    r->whole = whole;
+    r->cur = b;
+    r->have = true;
+    return true;
+}
+
 enum block_is { BLOCK_SOUND, BLOCK_ERASED, BLOCK_DAMAGED };
 
 /* Takes the block w stands on, when it is sound; *value: all of it. */
@@ -190,7 +213,8 @@ static bool roll_to(struct reader *r, uint64_t seq, bool back, unsigned stop, un
 {
     struct roll x;
     struct block peek;
-    bool found = false;
+    bool found = false, give_back = r->give_back;
+    r->give_back = false; /* they are looked at, not read */
     for (roll_begin(&x, r->view, r->s->sid); !found && roll_on(&x); x.on = walk_next(&x.w)) {
         bool large = block_peek(x.w.value, x.first, &peek) == 0 && block_is_large(&peek);
         bool passed = ++x.place != stop && large && (back || x.first < seq);
@@ -207,6 +231,7 @@ static bool roll_to(struct reader *r, uint64_t seq, bool back, unsigned stop, un
             *best = x.place;
     }
     walk_end(&x.w);
+    r->give_back = give_back;
     return found;
 }
 
@@ -246,7 +271,7 @@ static enum seek seek_before(struct reader *r, uint64_t seq)
 {
     struct key k;
     struct walk w;
-    struct slice value;
+    struct slice value = {0};
     uint64_t first = 0;
     enum seek said = SEEK_NOTHING;
     key_block(&k, r->s->sid, seq);
@@ -256,7 +281,9 @@ static enum seek seek_before(struct reader *r, uint64_t seq)
         if (is == BLOCK_ERASED)
             on = walk_prev(&w);
         else
-            said = is == BLOCK_SOUND ? SEEK_FOUND : SEEK_ASTRAY;
+            said = is == BLOCK_SOUND || (first <= seq && rescue_known(r, first, seq, value))
+                       ? SEEK_FOUND
+                       : SEEK_ASTRAY;
     }
     if (said == SEEK_NOTHING)
         said = met(&w, on);

@@ -306,6 +306,29 @@ static void a_key_of_a_wrong_length_hides_its_own_block_only(void **state)
 
 /* --- heads of blocks ------------------------------------------------------------------------- */
 
+/* Where the sound messages of a damaged block are was found out by a look at all blocks. Once is
+ * enough: the second time such a look would not find them. */
+static void a_damaged_block_is_looked_for_once(void **state)
+{
+    (void)state;
+    struct place p;
+    uint64_t firsts[BLOCKS];
+    (void)begin_filled(&p);
+    (void)list_blocks(&p, firsts);
+    struct buf head = head_of(&p, firsts[1]);
+    place_close(&p);
+    damage_head(&p, &head, 20, 0x80);
+    reopen(&p);
+    struct stream *s = find_stream(&p, "S");
+    assert_int_equal(read_each(s), MESSAGES + 1);
+    assert_true(holes_set(&s->hopeless, firsts[1]));
+    assert_int_equal(read_each(s), MESSAGES + 1);
+    assert_int_equal(read_forwards(s), MESSAGES + 1);
+    assert_int_equal(read_backwards(s), MESSAGES + 1);
+    buf_release(&head);
+    finish(&p);
+}
+
 /* Whatever the newest block says, what is in it and in the journal is all there. */
 static void a_damaged_head_of_the_newest_block_hides_nothing(void **state)
 {
@@ -732,6 +755,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_block_under_a_wrong_key_keeps_nobody),
         cmocka_unit_test(a_key_of_a_wrong_length_hides_its_own_block_only),
+        cmocka_unit_test(a_damaged_block_is_looked_for_once),
         cmocka_unit_test(a_damaged_head_of_the_newest_block_hides_nothing),
         cmocka_unit_test(a_block_is_given_up_for_what_it_holds_not_for_what_it_says),
         cmocka_unit_test(a_deleted_stream_with_a_damaged_block_is_reclaimed),
