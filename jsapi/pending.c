@@ -73,23 +73,24 @@ static struct pending_entry *ring_append(struct pending *p, uint64_t sseq)
     return e;
 }
 
-/* The offset of the first element with a sequence >= sseq, len when there is none. */
+/* The offset of the first element with a sequence >= sseq, len when there is none. Where acks come
+ * in no order each half is a toss-up and far away in memory: so the sum instead of a branch, and
+ * both elements that may be next are asked for before it is known which one is. */
 static uint32_t ring_lower(const struct pending *p, uint64_t sseq)
 {
     if (!p->len || sseq <= entry_at(p, 0)->sseq)
         return 0;
     uint64_t far = sseq - entry_at(p, 0)->sseq;
-    uint32_t lo = 0, hi = far < p->len ? (uint32_t)far : p->len;
-    if (hi < p->len && entry_at(p, hi)->sseq == sseq)
-        return hi;
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-        if (entry_at(p, mid)->sseq < sseq)
-            lo = mid + 1;
-        else
-            hi = mid;
+    uint32_t lo = 0, n = far < p->len ? (uint32_t)far : p->len; /* it is in lo … lo + n */
+    if (n < p->len && entry_at(p, n)->sseq == sseq)
+        return n;
+    for (uint32_t half; n > 1; n -= half) {
+        half = n / 2;
+        __builtin_prefetch(entry_at(p, lo + half / 2));
+        __builtin_prefetch(entry_at(p, lo + half + half / 2));
+        lo += half & -(uint32_t)(entry_at(p, lo + half - 1)->sseq < sseq);
     }
-    return lo;
+    return lo + (n && entry_at(p, lo)->sseq < sseq);
 }
 
 static struct pending_entry *ring_find(const struct pending *p, uint64_t sseq, uint32_t *off)

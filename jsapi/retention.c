@@ -86,10 +86,27 @@ static int leave(struct consumers *cs, store_done_fn *done, void *arg)
     return err;
 }
 
+static int by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Acks come in any order; the store reads what it removes, and finds each block but once then. */
+static void put_in_order(uint64_t *seqs, size_t n)
+{
+    for (size_t i = 1; i < n; i++)
+        if (seqs[i - 1] > seqs[i]) {
+            qsort(seqs, n, sizeof *seqs, by_number);
+            return;
+        }
+}
+
 bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg)
 {
     if (!cs->dead_n || !cs->stream->store)
         return false;
+    put_in_order(cs->dead, cs->dead_n);
     int err = any_in_memory(cs)
                   ? leave(cs, done, arg)
                   : store_remove(cs->stream->store, cs->dead, cs->dead_n, false, done, arg);
