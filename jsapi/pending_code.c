@@ -21,7 +21,7 @@
 #include "base/clock.h"
 #include "jsapi/pending_log.h"
 
-#define SEQ_MAX (1ULL << 62) /* more than any stream will see */
+#define SEQ_MAX (UINT64_MAX - UINT32_MAX) /* the store gives no higher number */
 
 enum { CODE_VERSION = 3, KIND_DELTA = 0, KIND_SNAPSHOT = 1 };
 
@@ -257,7 +257,7 @@ static int read_snapshot(struct pending *p, struct reader *r, int version, int64
               read_entries(&to, r, version > 2 ? 0 : to.floor.stream, live, shift);
     for (uint64_t i = 0; ok && i < given; i++) {
         uint64_t gap = take_varint(r);
-        ok = !r->bad && gap && gap <= SEQ_MAX;
+        ok = !r->bad && gap && gap <= SEQ_MAX - seq;
         seq += gap;
         ok = ok && seq <= to.delivered.stream;
         if (ok)

@@ -477,6 +477,36 @@ static void purges_do_not_lengthen_the_queue(void **state)
     pending_release(&p);
 }
 
+/* A stream may begin at any number its store takes. */
+static void large_numbers_are_read_back(void **state)
+{
+    (void)state;
+    const struct pending_rules rules = {.tracks = true, .ack_wait = NS_PER_S, .max_deliver = 1};
+    const uint64_t start = UINT64_MAX / 2 - 10;
+    struct pending p, copy;
+    struct buf b = BUF_INIT;
+    pending_init(&p, &rules);
+    pending_init(&copy, &rules);
+    pending_start_at(&p, start);
+    for (int round = 0; round < 2; round++) { /* a snapshot, then what comes behind it */
+        for (uint64_t s = start + 5 * round; s < start + 5 * round + 5; s++)
+            pending_deliver(&p, s, 0);
+        pending_give(&p, start + 5 * round + 1);
+        buf_clear(&b);
+        if (round == 0)
+            pending_snapshot(&p, WALL, &b);
+        else
+            pending_delta(&p, WALL, &b);
+        assert_int_equal(pending_decode(&copy, WALL, buf_slice(&b)), 0);
+        assert_int_equal(copy.delivered.stream, p.delivered.stream);
+        assert_int_equal(pending_count(&copy), pending_count(&p));
+        assert_true(pending_is_given(&copy, start + 5 * round + 1));
+    }
+    buf_release(&b);
+    pending_release(&p);
+    pending_release(&copy);
+}
+
 static void without_acks_nothing_is_pending(void **state)
 {
     (void)state;
@@ -539,6 +569,7 @@ int main(void)
         cmocka_unit_test(a_million_entries_cost_32_bytes_each),
         cmocka_unit_test(holes_are_swept),
         cmocka_unit_test(purges_do_not_lengthen_the_queue),
+        cmocka_unit_test(large_numbers_are_read_back),
         cmocka_unit_test(without_acks_nothing_is_pending),
         cmocka_unit_test(damage_is_noticed),
     };
