@@ -116,17 +116,10 @@ static bool check_features(const struct wishes *w, struct slice reply, struct js
         return js_fail(e, JSBatchPublishDisabledErr, NULL);
     if (has(w, W_BATCH_ID))
         return js_fail(e, JSAtomicPublishDisabledErr, NULL);
-    if (has(w, W_SOURCE))
-        return js_fail(e, JSMessageSourceHdrNotAllowedErr, NULL);
     if (has(w, W_INCR))
         return js_fail(
             e, is_integer(w->value[W_INCR]) ? JSMessageIncrDisabledErr : JSMessageIncrInvalidErr,
             NULL);
-    if (has(w, W_SCHEDULE))
-        return js_fail(e, JSMessageSchedulesDisabledErr, NULL);
-    if (has(w, W_TTL))
-        return js_fail(
-            e, ttl_valid(w->value[W_TTL]) ? JSMessageTTLDisabledErr : JSMessageTTLInvalidErr, NULL);
     return true;
 }
 
@@ -144,7 +137,30 @@ static bool check_rollup(const struct stream_config *cfg, struct slice v, struct
     return true;
 }
 
-static void expectations(const struct wishes *w, struct record_in *rec)
+/* What is refused only when the expected sequences are right, and before message ids are looked at. */
+static bool check_late(const struct wishes *w, struct js_error *e)
+{
+    if (has(w, W_SCHEDULE))
+        return js_fail(e, JSMessageSchedulesDisabledErr, NULL);
+    if (has(w, W_SOURCE))
+        return js_fail(e, JSMessageSourceHdrNotAllowedErr, NULL);
+    return true;
+}
+
+/* What is refused last of all. */
+static bool check_last(const struct stream_config *cfg, const struct wishes *w,
+                       struct record_in *rec, struct js_error *e)
+{
+    if (has(w, W_ROLLUP) && !check_rollup(cfg, w->value[W_ROLLUP], rec, e))
+        return false;
+    if (has(w, W_TTL)) { /* a valid one was refused before */
+        rec->flags &= ~(unsigned)(REC_ROLLUP_SUBJECT | REC_ROLLUP_ALL);
+        return js_fail(e, JSMessageTTLInvalidErr, NULL);
+    }
+    return true;
+}
+
+static void expected_sequences(const struct wishes *w, struct record_in *rec)
 {
     if (has(w, W_SUBJECT_SEQ)) {
         rec->flags |= REC_EXPECT_SUBJECT_SEQ;
@@ -156,6 +172,10 @@ static void expectations(const struct wishes *w, struct record_in *rec)
         rec->flags |= REC_EXPECT_LAST_SEQ;
         rec->expect_last_seq = number(w->value[W_LAST_SEQ]);
     }
+}
+
+static void message_ids(const struct wishes *w, struct record_in *rec)
+{
     if (has(w, W_LAST_MSG_ID)) {
         rec->flags |= REC_EXPECT_MSG_ID;
         rec->expect_msg_id = w->value[W_LAST_MSG_ID];
@@ -184,11 +204,18 @@ bool publish_check(const struct stream_config *cfg, struct slice hdr, struct sli
         return false;
     if (has(&w, W_STREAM) && !slice_eq(w.value[W_STREAM], cfg->name))
         return js_fail(e, JSStreamNotMatchErr, NULL);
+    if (has(&w, W_TTL) && ttl_valid(w.value[W_TTL]))
+        return js_fail(e, JSMessageTTLDisabledErr, NULL);
     if (has(&w, W_SUBJECT_SEQ_OF) && !has(&w, W_SUBJECT_SEQ))
         return js_fail(e, JSStreamExpectedLastSeqPerSubjectInvalid, NULL);
-    if (has(&w, W_ROLLUP) && !check_rollup(cfg, w.value[W_ROLLUP], rec, e))
+    expected_sequences(&w, rec);
+    if (!check_late(&w, e)) {
         rec->flags |= REC_REFUSED;
-    expectations(&w, rec);
+        return true;
+    }
+    message_ids(&w, rec);
+    if (!check_last(cfg, &w, rec, e))
+        rec->flags |= REC_REFUSED;
     return true;
 }
 

@@ -11,8 +11,9 @@
 #include "storage/storage.h"
 
 /* Checks the headers of a message for this stream and fills the flags and expectations of rec.
- * reply is looked at for fast batches only. False: e says why it is refused. A roll-up that is
- * refused is found last: true, REC_REFUSED in the flags, and e says what E_DENIED will mean. */
+ * reply is looked at for fast batches only. False: e says why it is refused. What is
+ * refused only when all that is expected is right: true, REC_REFUSED in the flags, and e says what
+ * E_DENIED will mean. */
 bool publish_check(const struct stream_config *cfg, struct slice hdr, struct slice reply,
                    struct record_in *rec, struct js_error *e);
 /* What an error of store_append() or of its receipt means to the publisher. */

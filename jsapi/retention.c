@@ -195,10 +195,12 @@ void retention_asked(struct consumers *cs, uint64_t seq)
 
 /* --- sweeping --------------------------------------------------------------------------------- */
 
+/* Did somebody want it who is here already? A consumer that begins behind the end of the stream never
+ * looked back, and settles nothing. */
 static bool wanted(const struct consumers *cs, struct slice subject)
 {
     for (size_t i = 0; i < cs->n; i++)
-        if (consumer_wants(cs->at[i], subject))
+        if (cs->at[i]->pend.floor.stream <= cs->sweep_to && consumer_wants(cs->at[i], subject))
             return true;
     return false;
 }

@@ -35,7 +35,9 @@ def random_steps(steps, seed, place, enough=5, tell=False, first=0):
             for n in range(first, count):
                 history, found = histories.improvise(seed * 1000 + n, min(LENGTH, steps - (n - first) * LENGTH), servers, next(users))
                 if found and tell:
-                    print(f"history {n} differs after {len(history)} steps", flush=True)
+                    look, theirs, ours = found
+                    print(f"history {n} differs after {len(history)} steps:", look.text(), *compared(theirs, ours), sep="\n  ",
+                          flush=True)
                 if found:
                     stories.append(story(f"seed {seed}, history {n}", history, found, servers, users))
                 if found and tell:

@@ -47,7 +47,8 @@ static void refusals(void **state)
         struct js_error e = {0};
         char hdr[200];
         int n = snprintf(hdr, sizeof hdr, "NATS/1.0\r\nOther: x\r\n%s\r\n\r\n", table[i].hdr);
-        assert_false(publish_check(&c, slice_of(hdr, (size_t)n), (struct slice){0}, &rec, &e));
+        bool refused = !publish_check(&c, slice_of(hdr, (size_t)n), (struct slice){0}, &rec, &e);
+        assert_true(refused || rec.flags == REC_REFUSED);
         assert_int_equal(e.code, table[i].code);
         assert_string_equal(e.text, table[i].text);
     }
@@ -124,6 +125,45 @@ static void a_roll_up_is_refused_last(void **state)
     assert_string_equal(e.text, "rollup not permitted");
 }
 
+static void a_schedule_is_refused_behind_expected_sequences_and_before_message_ids(void **state)
+{
+    struct stream_config c = plain();
+    struct record_in rec = {.subject = SLICE("s")};
+    struct js_error e = {0};
+
+    (void)state;
+    assert_true(publish_check(&c,
+                              SLICE("NATS/1.0\r\nNats-Expected-Last-Sequence: 7\r\n"
+                                    "Nats-Msg-Id: id\r\nNats-Expected-Last-Msg-Id: before\r\n"
+                                    "Nats-Schedule: @every 1m\r\nNats-Rollup: sub\r\n\r\n"),
+                              (struct slice){0}, &rec, &e));
+    assert_int_equal(rec.flags, REC_EXPECT_LAST_SEQ | REC_REFUSED);
+    assert_int_equal(rec.msg_id.n, 0);
+    assert_int_equal(e.code, JSMessageSchedulesDisabledErr);
+    rec = (struct record_in){.subject = SLICE("s")};
+    assert_false(publish_check(&c,
+                               SLICE("NATS/1.0\r\nNats-Expected-Stream: other\r\n"
+                                     "Nats-TTL: 1h\r\nNats-Schedule: @every 1m\r\n\r\n"),
+                               (struct slice){0}, &rec, &e));
+    assert_int_equal(e.code, JSStreamNotMatchErr);
+}
+
+static void a_wrong_ttl_is_refused_last(void **state)
+{
+    struct stream_config c = plain();
+    struct record_in rec = {.subject = SLICE("s")};
+    struct js_error e = {0};
+
+    (void)state;
+    c.allow_rollup_hdrs = true;
+    assert_true(publish_check(
+        &c, SLICE("NATS/1.0\r\nNats-Msg-Id: id\r\nNats-Rollup: sub\r\nNats-TTL: junk\r\n\r\n"),
+        (struct slice){0}, &rec, &e));
+    assert_int_equal(rec.flags, REC_REFUSED);
+    assert_true(slice_is(rec.msg_id, "id"));
+    assert_int_equal(e.code, JSMessageTTLInvalidErr);
+}
+
 static void store_errors_become_answers(void **state)
 {
     static const struct {
@@ -174,6 +214,8 @@ int main(void)
         cmocka_unit_test(sizes_and_seals_come_first),
         cmocka_unit_test(wishes_reach_the_record),
         cmocka_unit_test(a_roll_up_is_refused_last),
+        cmocka_unit_test(a_schedule_is_refused_behind_expected_sequences_and_before_message_ids),
+        cmocka_unit_test(a_wrong_ttl_is_refused_last),
         cmocka_unit_test(store_errors_become_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,6 +139,31 @@ static void a_new_interest_stream_tells_its_first_number_when_its_last_consumer_
     jsscene_expect(&s, API "STREAM.INFO.A", "", "\"first_seq\":1,", "\"last_seq\":0,");
 }
 
+/* One that begins behind the end has settled nothing of what is there; one that is past it has. */
+static void what_a_later_consumer_skips_stays_when_a_stream_becomes_one_of_interest(void **state)
+{
+    static const char *const starts[] = {"5", "2"}, *const left[] = {"\"messages\":1,",
+                                                                     "\"messages\":0,"};
+    char config[200];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(starts); i++) {
+        create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"subjects\":[\"a\"]}");
+        snprintf(config, sizeof config,
+                 "{\"stream_name\":\"A\",\"config\":{\"durable_name\":\"P\",\"deliver_policy\":"
+                 "\"by_start_sequence\",\"opt_start_seq\":%s,\"ack_policy\":\"explicit\"}}",
+                 starts[i]);
+        jsscene_expect(&s, "a", "x", "\"seq\":1}");
+        jsscene_expect(&s, API "CONSUMER.CREATE.A.P", config, "\"created\":");
+        jsscene_expect(&s, API "STREAM.UPDATE.A",
+                       "{\"name\":\"A\",\"subjects\":[\"a\"],\"retention\":\"interest\"}",
+                       "\"retention\":\"interest\"");
+        fake_turn_advance(&s.ft, NS_PER_S);
+        jsscene_expect(&s, API "STREAM.INFO.A", "", left[i]);
+        jsscene_expect(&s, API "STREAM.DELETE.A", "", "\"success\":true");
+    }
+}
+
 static void acks_wait_for_the_commit_and_come_in_order(void **state)
 {
     char inbox[32], wanted[64];
@@ -412,6 +437,7 @@ int main(void)
         T(requests_for_one_stream_take_turns),
         T(account_info_does_not_tell_what_is_under_way),
         T(a_new_interest_stream_tells_its_first_number_when_its_last_consumer_goes),
+        T(what_a_later_consumer_skips_stays_when_a_stream_becomes_one_of_interest),
         T(acks_wait_for_the_commit_and_come_in_order),
         T(advisories_go_to_those_who_listen),
         T(a_stream_of_advisories_is_fed_by_its_own_creation_too),
