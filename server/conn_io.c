@@ -12,7 +12,9 @@
  * Fairness: a connection is heavy after a read of 16 KiB, until 16 reads in a row were short. While
  * somebody else says little (loop_lively), a heavy one that is readable is only noted; it is read
  * when all others of the turn are served and their small outputs are gone, in chunks, and between
- * two chunks the loop glances at the sockets. Alone it is read as ever: bulk costs what it did.
+ * two chunks the loop glances at the sockets. Alone it is read as ever: bulk costs what it did. Many
+ * heavy ones are a crowd in which somebody who says little may stand unseen: after 10 ms of a turn
+ * the others are only noted, too.
  *
  * Writing: the chain leaves by sendmsg, up to 64 pieces at a time, at the end of the turn, and
  * before it when much gathers: once at 16 KiB, so that the peer works on the beginning while we go
@@ -275,7 +277,7 @@ void conn_on_readable(evutil_socket_t fd, short what, void *arg)
     loop_enter(c->room->loop);
     if (c->yielded)
         return; /* its share comes from on_again() */
-    if (c->bulk && c->state == OPEN && loop_lively(c->room->loop)) {
+    if (c->bulk && c->state == OPEN && (loop_lively(c->room->loop) || loop_late(c->room->loop))) {
         if (list_empty(&c->heavy))
             list_push_back(&c->room->heavy, &c->heavy);
         return;
@@ -284,7 +286,7 @@ void conn_on_readable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Those who say much, one after the other, in chunks: between two of them those who say little have
- * their turn. None gets more bytes than it would have got at once, and together they get HEAVY_NS
+ * their turn. Each gets as many chunks as make one whole read, and together they get HEAVY_NS
  * and a chunk: whoever is left is the first next turn. */
 static void read_heavy(struct room *r)
 {

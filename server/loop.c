@@ -60,6 +60,7 @@
 #define LETTERS_KEPT   4096
 #define GLANCE_NS      (30 * NS_PER_US) /* a glance costs about 1 us */
 #define LIVELY_NS      (10 * NS_PER_MS)
+#define LATE_NS        (10 * NS_PER_MS)
 
 struct letter {
     turn_fn *fn;
@@ -230,6 +231,11 @@ void loop_note_lively(struct loop *l)
 bool loop_lively(const struct loop *l)
 {
     return clock_mono() < l->lively_until;
+}
+
+bool loop_late(const struct loop *l)
+{
+    return clock_mono_exact() - l->turn_start > LATE_NS;
 }
 
 void loop_glance(struct loop *l)

@@ -86,6 +86,8 @@ void loop_after_sockets(struct loop *l, turn_fn *fn);
 /* Somebody said little, so for the next 10 ms long turns glance at the sockets. Is it so now? */
 void loop_note_lively(struct loop *l);
 bool loop_lively(const struct loop *l);
+/* Has this turn taken 10 ms already? */
+bool loop_late(const struct loop *l);
 /* From where no handler is on the stack: looks at the sockets if loop_lively() and the last look is
  * 30 us ago. */
 void loop_glance(struct loop *l);

@@ -19,10 +19,11 @@ struct side {
     size_t longest, received;
 };
 
-static struct side light, heavy;
+static struct side light, heavy, fat;
 static char order[64];
 static size_t steps;
 static bool answered_before, speaks_again;
+static int64_t takes; /* what the heavy one says, to be heard */
 static int64_t mono;
 
 static void later(int64_t ns)
@@ -55,6 +56,8 @@ static void on_side(void *arg, struct conn *c, enum conn_event ev)
     order[steps++] = s->name;
     if (s == &light)
         conn_write(c, "yes", 3);
+    if (s == &heavy)
+        later(takes);
     if (s == &heavy && speaks_again) { /* this took long, and meanwhile somebody asked */
         answered_before = hears(&light);
         speaks_again = false;
@@ -68,6 +71,7 @@ static void forget(void)
     memset(order, 0, sizeof order);
     steps = 0;
     light.received = light.longest = heavy.received = heavy.longest = 0;
+    fat.received = fat.longest = 0;
 }
 
 static void join(struct side *s, char name)
@@ -79,13 +83,18 @@ static void join(struct side *s, char name)
     s->c = conn_accept(l, fd[0], on_side, s);
 }
 
-/* Heavy has said much once, alone; the clock stands. */
+/* Heavy and fat have said much once, each alone; the clock stands. */
 static int open_sides(void **state)
 {
     int r = open_loop(state);
     later(NS_PER_S);
+    takes = 0;
     join(&heavy, 'h'); /* first: libevent would serve it first */
+    join(&fat, 'f');
     join(&light, 'l');
+    forget();
+    says(&fat, MUCH);
+    UNTIL(fat.received == MUCH);
     forget();
     says(&heavy, MUCH);
     UNTIL(heavy.received == MUCH);
@@ -95,6 +104,7 @@ static int open_sides(void **state)
 static int close_sides(void **state)
 {
     close(heavy.peer);
+    close(fat.peer);
     close(light.peer);
     int r = close_loop(state);
     clock_unfake();
@@ -141,6 +151,19 @@ static void after_a_while_of_silence_it_is_read_at_once_again(void **state)
     assert_int_equal(heavy.longest, MUCH);
 }
 
+static void a_long_turn_does_not_wait_for_all_who_say_much(void **state)
+{
+    (void)state;
+    takes = 11 * NS_PER_MS;
+    forget();
+    says(&heavy, MUCH);
+    says(&fat, MUCH);
+    says(&light, 1);
+    loop_once(l);
+    assert_memory_equal(order, "hlf", 3);
+    UNTIL(fat.received == MUCH);
+}
+
 static void the_short_end_of_something_long_is_no_question(void **state)
 {
     (void)state;
@@ -160,6 +183,7 @@ int main(void)
         TEST(alone_it_is_read_at_once),
         TEST(a_question_is_answered_before_and_in_between),
         TEST(after_a_while_of_silence_it_is_read_at_once_again),
+        TEST(a_long_turn_does_not_wait_for_all_who_say_much),
         TEST(the_short_end_of_something_long_is_no_question),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
