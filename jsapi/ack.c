@@ -9,7 +9,8 @@
  *                                               └──► reply wanted? flush removals, sync, say
  *
  * Nothing of the subject is trusted beyond its numbers: a sequence that was not delivered yet is
- * ignored, one that is settled already is answered and changes nothing.
+ * ignored. One that is settled already is answered and changes nothing here; where retention is not
+ * by limits it is asked once more whether the message may leave.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/ack.h"

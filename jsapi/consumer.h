@@ -13,8 +13,8 @@
  *
  * Files: consumer.c life and timer; consumer_count.c num_pending; consumers.c the set and the
  * stream's news; delivery.c the pump; pull.c waiting requests; push.c heartbeats and flow
- * control; ack.c acknowledgements; retention.c what acks do to the stream; consumer_*.c the
- * verbs.
+ * control; ack.c acknowledgements; retention.c what acks do to the stream; purged.c what a purge
+ * does to positions; consumer_*.c the verbs.
  *
  * What always holds
  *   (1) only consumer_enter() writes the state.

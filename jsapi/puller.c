@@ -1,13 +1,17 @@
 /* jsapi/puller.c -- a source's life: asking, receiving, resuming; see puller.h for the states
  *
  * How it can fail, and what happens then:
- *   the origin refuses     its error shows in stream info; asked again after a back-off (2 s
- * doubling to 60 s) nobody answers         asked again after ANSWER_WAIT, at once when a link of
- * the account comes up a message is missing   (consumer number, or a heartbeat's) asked again from
- * the last stored one silence                no heartbeat for SILENCE_MAX: asked again. After a
- * link came back: LINK_GRACE the store refuses      the position goes back to the last stored one;
- * asked again after a rest the store fails        the same, by way of replicator_reopened() Two
- * requests of one puller are at least SPACING apart: no storms.
+ *
+ *     the origin refuses    its error shows in stream info; asked again after a back-off, 2 s
+ *                           doubling to 60 s
+ *     nobody answers        asked again after ANSWER_WAIT, at once when a link of the account comes up
+ *     a message is missing  (consumer number, or a heartbeat's) asked again from the last stored one
+ *     silence               no heartbeat for SILENCE_MAX, after a link came back for LINK_GRACE: asked
+ *                           again
+ *     the store refuses     the position goes back to the last stored one; asked again after a rest
+ *     the store fails       the same, by way of replicator_reopened()
+ *
+ * Two requests of one puller are at least SPACING apart: no storms.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/puller.h"

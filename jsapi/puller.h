@@ -15,8 +15,9 @@
  * What always holds
  *   (1) Only puller_enter() writes the state.
  *   (2) `seq` is the origin's number of the last message handed to the store; what the store
- * refuses takes it back. (3) An answer to flow control speaks only of messages that are durable
- * here: it may delete them there.
+ *       refuses takes it back.
+ *   (3) An answer to flow control speaks only of messages that are durable here: it may delete them
+ *       there.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_PULLER_H

@@ -10,7 +10,7 @@
  *   CREATING  the store was asked; nobody is captured yet, requests for this name wait in `queue`
  *   LIVE      subjects are captured, consumers live
  *   DELETING  the store was told; nothing is captured; requests for this name wait and are looked
- * up anew afterwards
+ *             up anew afterwards
  *
  * What always holds: a stream is in its account's table from CREATING to the end of DELETING;
  * `store` is NULL once store_stream_delete() was called; at most one exclusive change, or any

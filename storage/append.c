@@ -1,9 +1,9 @@
 /* storage/append.c -- see append.h
  *
  * The order of the questions is the reference's (jetstream-api.md 5.3): expected last sequence of
- * the subject, expected last sequence, duplicate, expected last id, size, limits. A refusal is an
- * answer like any other: it takes its place in the gathering batch and goes out with its receipt,
- * because the record it speaks of may not be on disk yet.
+ * the subject, expected last sequence, duplicate, expected last id, what the caller would not have
+ * anyway, size, limits. A refusal is an answer like any other: it takes its place in the gathering
+ * batch and goes out with its receipt, because the record it speaks of may not be on disk yet.
  *
  * The record is written once, straight into the stream's open chunk.
  *

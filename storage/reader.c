@@ -6,6 +6,10 @@
  * (salvage.h); a record that fails, or is missing while its number lives, is reported and passed
  * over. Nothing in the file is ever deleted or rebuilt because of it.
  *
+ * A search by key believes what is sound. Where it meets damage its keys may have led it anywhere:
+ * then all blocks are looked at, in the order they lie in, until the right one is found. That costs
+ * a look at the whole stream, so a block that was rescued once is asked first, the next time.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/reader.h"
 

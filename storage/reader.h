@@ -3,7 +3,7 @@
  *     struct reader r;
  *     reader_init(&r, s);
  *     for (uint64_t seq = reader_next(&r, from); seq; seq = reader_next(&r, seq + 1))
- *         if (reader_get(&r, seq, &rec) == 0) look(&rec);
+ *         if (reader_get(&r, seq, true, &rec) == 0) look(&rec);
  *     reader_end(&r);
  *
  * A reader finds a record in the chunks in memory or in the file's blocks; it says nothing about

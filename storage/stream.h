@@ -10,8 +10,9 @@
  * What always holds
  *   (1) each number from now.first to now.last is a live record or marked in `holes`.
  *   (2) a record not yet in a durable block is in one of `chunks`, which are in order of their
- * numbers. (3) a hole that is decided but not durable is marked in `undone` too: readers still show
- * the record.
+ *       numbers.
+ *   (3) a hole that is decided but not durable is marked in `undone` too: readers still show the
+ *       record.
  *
  * A memory stream is the same without the writer: its batch comes back within the turn.
  *
