@@ -24,7 +24,8 @@ struct ticket {
     uint32_t reply_n;         /* 0: no answer wanted */
     bool republish;           /* the stream republishes what was stored */
     bool rolled;              /* others went: consumers move up as after a purge, */
-    char *rolled_up;          /* of this subject (owned); NULL: of all */
+    char *rolled_up;          /* of this subject (owned); NULL: of all; */
+    bool stays;               /* it is itself the first one left */
     struct js_error *refused; /* owned: what E_DENIED means; else NULL */
     store_append_fn *done;    /* js_stream_store(): the replicator's */
     void *arg;
@@ -51,7 +52,7 @@ static struct ticket *ticket_new(struct js_stream *s, struct slice reply)
     t->far = NULL;
     t->reply_n = (uint32_t)reply.n;
     t->republish = s->republish != NULL;
-    t->rolled = false;
+    t->rolled = t->stays = false;
     t->rolled_up = NULL;
     t->refused = NULL;
     t->done = NULL;
@@ -217,7 +218,8 @@ static void on_receipt(void *arg, const struct store_receipt *r)
     if (!s->acc->closed) {
         if (r->err == 0) {
             if (t->rolled && !r->duplicate && s->consumers)
-                consumers_purged(s->consumers, slice_cstr(t->rolled_up ? t->rolled_up : ""));
+                consumers_purged(s->consumers, slice_cstr(t->rolled_up ? t->rolled_up : ""),
+                                 t->stays ? r->seq : 0);
             if (t->republish && !r->duplicate)
                 republish(s, r);
             if (reply.n)
@@ -292,6 +294,7 @@ static void append(struct js_stream *s, struct record_in *rec, struct slice repl
     if (reply.n || s->republish || rolled) {
         t = ticket_new(s, reply);
         t->rolled = rolled;
+        t->stays = !(rec->flags & REC_SKIP);
         if (rec->flags & REC_ROLLUP_SUBJECT)
             t->rolled_up = slice_dup(rec->subject);
         if (rec->flags & REC_REFUSED) {

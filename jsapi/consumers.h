@@ -57,8 +57,9 @@ bool consumers_want_removed_subjects(const struct consumers *cs);
 /* A purge or a roll-up took first … last; subject may be empty. What is pending of it stays so
  * until consumers_purged(). */
 void consumers_leaving(struct consumers *cs, uint64_t first, uint64_t last, struct slice subject);
-/* A purge or a roll-up of what matches the filter (empty: of all) is on disk: positions move up. */
-void consumers_purged(struct consumers *cs, struct slice filter);
+/* A purge or a roll-up of what matches the filter (empty: of all) is on disk: positions move up.
+ * first: the first one left of these where that is known; 0: it is looked for. */
+void consumers_purged(struct consumers *cs, struct slice filter, uint64_t first);
 /* The stream's retention changed: what nobody wants now goes. */
 void consumers_retention(struct consumers *cs);
 

@@ -83,11 +83,11 @@ static void move_up(struct js_consumer *c, uint64_t start, bool wider)
     consumer_ready(c);
 }
 
-void consumers_purged(struct consumers *cs, struct slice filter)
+void consumers_purged(struct consumers *cs, struct slice filter, uint64_t first)
 {
     struct stream_state st;
-    uint64_t first = 0, one = cs->left == 1 ? cs->left_seq : 0;
-    bool searched = false;
+    uint64_t one = cs->left == 1 ? cs->left_seq : 0;
+    bool searched = first > 0;
     cs->left = 0;
     store_state(cs->stream->store, &st);
     for (size_t i = 0; i < cs->n; i++) {

@@ -90,7 +90,7 @@ static void on_moved(void *arg, int err)
         api_fail(r, JSStreamGeneralErrorF, "%s", err_text(err));
         return;
     }
-    consumers_purged(r->stream->consumers, q->filter);
+    consumers_purged(r->stream->consumers, q->filter, 0);
     struct json_out *j = api_ok(r);
     json_bool(j, "success", true);
     json_u64(j, "purged", q->purged);

@@ -144,6 +144,25 @@ static void num_pending_agrees_with_a_naive_count(void **state)
     memset(subject_of, 0, sizeof subject_of);
 }
 
+/* However far behind the others it stands: nobody walks over them to find it. */
+static void a_roll_up_says_where_its_consumers_stand(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY ",\"allow_rollup_hdrs\":true");
+    make_consumer(s, "C", ",\"filter_subject\":\"o.key\"" EXPLICIT);
+    publish_n(s, "o.key", 1);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    publish_n(s, "o.other", 20100);
+    assert_int_equal(
+        jshost_send(&s->h, ACC, "o.key", NULL, "NATS/1.0\r\nNats-Rollup: sub\r\n\r\n", ""), 1);
+    fake_turn_run(&s->ft);
+    assert_int_equal(info(s, "C", "delivered", "stream_seq"), 20101);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 0);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 1);
+}
+
 /* --- somebody copies from us ------------------------------------------------------------------ */
 
 #define SOURCE                                                                                     \
@@ -371,6 +390,7 @@ int main(void)
         T(each_policy_starts_where_it_says),
         T(last_per_subject_has_a_list),
         T(num_pending_agrees_with_a_naive_count),
+        T(a_roll_up_says_where_its_consumers_stand),
         T(a_source_on_a_limits_stream_gets_its_own_name),
         T(a_source_on_a_work_queue_acks_by_flow_control),
         T(a_copy_that_is_ahead_does_not_block_its_source),
