@@ -21,7 +21,14 @@
 
 #include "base/mem.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+/* gcc says so by a macro, clang by a feature. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POISONS
+#endif
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(POISONS)
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
