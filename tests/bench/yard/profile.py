@@ -206,8 +206,10 @@ def run(doc):
     Server.watch, ended = watch, Server.end_load
 
     def end_load(server, load):
-        told["load"] = ended(server, load)
-        return told["load"]
+        result = ended(server, load)
+        if "wall" not in told:  # one that ends later was beside the measured one
+            told["load"] = result
+        return result
 
     Server.end_load = end_load
     figures = cases[0].run(args.kind, ctx)
