@@ -7,7 +7,7 @@
 
 struct figures { /* of one account */
     int64_t memory, storage, reserved_memory, reserved_storage;
-    uint64_t streams, consumers, messages, bytes;
+    uint64_t streams, consumers, all_consumers, messages, bytes;
 };
 
 static void gather(const struct jsapi_account *a, struct figures *f)
@@ -23,6 +23,7 @@ static void gather(const struct jsapi_account *a, struct figures *f)
         store_state(s->store, &st);
         f->streams++;
         f->consumers += consumers_count(s->consumers);
+        f->all_consumers += consumers_all(s->consumers);
         f->messages += st.msgs;
         f->bytes += st.bytes;
         if (s->cfg.max_bytes > 0 && s->cfg.storage == STORE_MEMORY)
@@ -78,7 +79,7 @@ void account_info(struct request *r)
     struct json_out *j = api_ok(r);
     write_usage(j, &f);
     json_u64(j, "streams", f.streams);
-    json_u64(j, "consumers", f.consumers);
+    json_u64(j, "consumers", f.all_consumers);
     write_limits(j, &a->limits);
     if (a->js->host.domain.n)
         json_str(j, "domain", a->js->host.domain);

@@ -502,7 +502,7 @@ int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
 {
     struct consumers *cs = c->set;
     bool stored = c->cursor != NULL;
-    uint64_t from = c->pend.floor.stream + 1;
+    uint64_t from = c->pend.floor.stream;
     bool was_interest = c->stream->cfg.retention == RETAIN_INTEREST;
     int err = stored ? store_cursor_delete(c->cursor, done, arg) : 0;
     if (err)
@@ -511,7 +511,7 @@ int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
     advise_action(c, "DELETED", "delete");
     consumer_close(c, CLOSE_DELETED);
     if (was_interest)
-        retention_sweep(cs, from, true);
+        retention_sweep(cs, cs->n ? from : 1, true);
     if (was_interest && !cs->n)
         retention_empty(cs);
     return stored;

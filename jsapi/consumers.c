@@ -79,6 +79,11 @@ size_t consumers_count(const struct consumers *cs)
     return n;
 }
 
+size_t consumers_all(const struct consumers *cs)
+{
+    return cs->n;
+}
+
 bool consumers_none(const struct consumers *cs)
 {
     return cs->n == 0;

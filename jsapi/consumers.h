@@ -70,6 +70,8 @@ void consumers_retention(struct consumers *cs);
 bool js_stream_has_interest(struct js_stream *s, struct slice subject);
 /* Those that count against limits and show in lists (direct and sourcing ones do not). */
 size_t consumers_count(const struct consumers *cs);
+/* With those: what an account's info counts. */
+size_t consumers_all(const struct consumers *cs);
 /* None at all, direct and sourcing ones included. */
 bool consumers_none(const struct consumers *cs);
 /* Would these consumer_limits be broken by consumers that exist? Their names ("a, b") are appended

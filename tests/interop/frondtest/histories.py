@@ -112,9 +112,10 @@ class Author:
 
     def other_request(self):
         r, name = self.rnd, self.rnd.choice(sorted(self.others) or ["KV_B"])
+        own = "M" if name == "KV_B" and "M" in self.others else name  # of KV_B either may answer then, as chance has it
         return r.choice((
             lambda: self.request(f"$JS.API.STREAM.PURGE.{name}", r.choice(({}, {"keep": 2}, {"filter": "$KV.B.a"}))),
-            lambda: self.request(f"$JS.API.DIRECT.GET.{name}.$KV.B.{r.choice(TOKENS)}"),
+            lambda: self.request(f"$JS.API.DIRECT.GET.{own}.$KV.B.{r.choice(TOKENS)}"),
             lambda: self.request(f"$JS.API.STREAM.MSG.GET.{name}", {"last_by_subj": f"$KV.B.{r.choice(TOKENS)}"}),
             lambda: self.request(f"$JS.API.STREAM.MSG.GET.{name}", {"seq": r.randint(1, 9)}),
             lambda: self.request(f"$JS.API.STREAM.DELETE.{name}")))()

@@ -164,6 +164,35 @@ static void what_a_later_consumer_skips_stays_when_a_stream_becomes_one_of_inter
     }
 }
 
+static void nothing_stays_when_the_last_consumer_of_an_interest_stream_goes(void **state)
+{
+    (void)state;
+    create(API "STREAM.CREATE.A",
+           "{\"name\":\"A\",\"subjects\":[\"a\"],\"retention\":\"interest\"}");
+    jsscene_expect(&s, API "CONSUMER.CREATE.A.P",
+                   "{\"stream_name\":\"A\",\"config\":{\"durable_name\":\"P\",\"deliver_policy\":"
+                   "\"by_start_sequence\",\"opt_start_seq\":12,\"ack_policy\":\"explicit\"}}",
+                   "\"created\":");
+    jsscene_expect(&s, "a", "x", "\"seq\":1}");
+    jsscene_expect(&s, API "STREAM.INFO.A", "", "\"messages\":1,");
+    jsscene_expect(&s, API "CONSUMER.DELETE.A.P", "", "\"success\":true");
+    fake_turn_advance(&s.ft, NS_PER_S);
+    jsscene_expect(&s, API "STREAM.INFO.A", "", "\"messages\":0,", "\"first_seq\":2,");
+}
+
+static void account_info_counts_the_consumers_of_copies(void **state)
+{
+    (void)state;
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"subjects\":[\"a\"]}");
+    jsscene_expect(&s, API "CONSUMER.CREATE.A",
+                   "{\"stream_name\":\"A\",\"config\":{\"direct\":true,\"deliver_subject\":"
+                   "\"_INBOX.copy\",\"ack_policy\":\"none\",\"flow_control\":true,"
+                   "\"idle_heartbeat\":1000000000}}",
+                   "\"created\":");
+    jsscene_expect(&s, API "INFO", "", "\"consumers\":1,");
+    jsscene_expect(&s, API "STREAM.INFO.A", "", "\"consumer_count\":0");
+}
+
 static void acks_wait_for_the_commit_and_come_in_order(void **state)
 {
     char inbox[32], wanted[64];
@@ -438,6 +467,8 @@ int main(void)
         T(account_info_does_not_tell_what_is_under_way),
         T(a_new_interest_stream_tells_its_first_number_when_its_last_consumer_goes),
         T(what_a_later_consumer_skips_stays_when_a_stream_becomes_one_of_interest),
+        T(nothing_stays_when_the_last_consumer_of_an_interest_stream_goes),
+        T(account_info_counts_the_consumers_of_copies),
         T(acks_wait_for_the_commit_and_come_in_order),
         T(advisories_go_to_those_who_listen),
         T(a_stream_of_advisories_is_fed_by_its_own_creation_too),
