@@ -160,7 +160,7 @@ static enum job_result finished(struct reader *r)
 
 /* --- one -------------------------------------------------------------------------------------- */
 
-static void on_one(void *arg, const struct record_out *m)
+static void on_one(void *arg, const struct record_out *m, int err)
 {
     struct reader *r = arg;
 
@@ -168,7 +168,7 @@ static void on_one(void *arg, const struct record_out *m)
     if (m)
         say_message(r, m, false);
     else
-        say_status(r, "404 Message Not Found");
+        say_status(r, err ? "500 Message Can't Be Read" : "404 Message Not Found");
     reader_free(r);
 }
 

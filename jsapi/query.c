@@ -39,8 +39,22 @@ static int take(void *arg, const struct record_out *m)
     struct search *f = arg;
 
     f->answered = true;
-    f->found(f->arg, m);
+    f->found(f->arg, m, 0);
     return READ_STOP;
+}
+
+/* Deleted or never there is no error; damage and a store that has failed are. */
+static int why(int err)
+{
+    return err == E_CORRUPT || err == E_IO ? err : 0;
+}
+
+static void none(struct search *f, int err)
+{
+    if (f->answered)
+        return;
+    f->answered = true;
+    f->found(f->arg, NULL, why(err));
 }
 
 static bool look_back(struct search *f)
@@ -48,15 +62,13 @@ static bool look_back(struct search *f)
     struct store_filter filter = {&f->pattern, 1};
     struct stream *s = f->s->state == STREAM_LIVE ? f->s->store : NULL;
     uint64_t seq = 0;
+    int err = s ? store_look_back(s, &filter, &f->from, SCAN_AT_ONCE, &seq) : 0;
 
-    if (s && store_look_back(s, &filter, &f->from, SCAN_AT_ONCE, &seq) == READ_BUDGET)
+    if (err == READ_BUDGET)
         return false;
-    if (seq)
-        (void)!store_get(s, seq, take, f);
-    if (!f->answered) {
-        f->answered = true;
-        f->found(f->arg, NULL);
-    }
+    if (seq && err >= 0)
+        err = store_get(s, seq, take, f);
+    none(f, err);
     return true;
 }
 
@@ -71,10 +83,8 @@ static bool look(struct search *f)
                 ? store_read(f->s->store, &f->from, &filter, &budget, take, f)
                 : READ_END;
 
-    if (!f->answered && r != READ_BUDGET) {
-        f->answered = true;
-        f->found(f->arg, NULL);
-    }
+    if (r != READ_BUDGET)
+        none(f, r);
     return f->answered;
 }
 
@@ -131,8 +141,8 @@ void query_one(struct js_stream *s, const struct msg_query *q, query_fn *found, 
         return;
     }
     err = store_get(s->store, seq, take, &one);
-    if (err && !one.answered)
-        found(arg, NULL);
+    if (err)
+        none(&one, err);
 }
 
 void query_close(struct jsapi_account *a)
@@ -145,7 +155,7 @@ void query_close(struct jsapi_account *a)
         if (f->s->acc != a)
             continue;
         t->job_stop(t->loop, &f->job);
-        f->found(f->arg, NULL);
+        none(f, 0);
         search_free(f);
     }
 }

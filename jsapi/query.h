@@ -22,10 +22,11 @@ struct msg_query {
 };
 extern const struct cfg_table msg_query_table;
 
-/* m is NULL when there is no such message; borrowed during the call. */
-typedef void query_fn(void *arg, const struct record_out *m);
+/* m is NULL when there is no such message (err 0), or when it can't be had: err is why, as for one
+ * that is damaged. Borrowed during the call. */
+typedef void query_fn(void *arg, const struct record_out *m, int err);
 /* q's slices must live until found() is called. The stream is held meanwhile; when it ends,
- * found(NULL). */
+ * found() hears of none. */
 void query_one(struct js_stream *s, const struct msg_query *q, query_fn *found, void *arg);
 /* The account closes: searches under way find nothing. */
 void query_close(struct jsapi_account *a);

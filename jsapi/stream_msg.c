@@ -16,11 +16,15 @@ static void write_base64(struct json_out *j, const char *key, struct slice bytes
     free(text);
 }
 
-static void on_found(void *arg, const struct record_out *m)
+static void on_found(void *arg, const struct record_out *m, int err)
 {
     struct request *r = arg;
     const struct msg_query *q = r->arg;
 
+    if (err) {
+        api_fail(r, JSStreamGeneralErrorF, "%s", err_text(err));
+        return;
+    }
     if (!m) {
         api_fail(r, JSNoMessageFoundErr, NULL);
         return;

@@ -292,6 +292,7 @@ static enum whose find_row(struct txn *view, const struct key *k, struct subject
         }
         if (on && said == NOT_OURS)
             said = whose_row(&w, k, true, row);
+        (void)view_path_sound(view, DB_SUBJECTS, key_slice(k)); /* else the store is given up */
     }
     walk_end(&w);
     return said;
@@ -306,6 +307,8 @@ static enum whose look_up(struct stream *s, struct slice subject, struct subject
     key_subject(&k, s->sid, subject);
     enum whose said = find_row(view, &k, row);
     view_close(s->st->db);
+    if (s->st->unreadable)
+        return NOT_OURS;
     if (said == NOBODY_KNOWS && s->now.msgs)
         return recount(s, subject, row) ? MENDED : NOT_OURS;
     if (said == MENDED)

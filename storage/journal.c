@@ -218,6 +218,8 @@ int journal_replay(struct txn *t, journal_op_fn *op, void *arg, uint64_t *next, 
     int err = 0;
     *bytes = 0;
     fetch_all(t);
+    if (!view_table_sound(t, DB_MAIN))
+        return E_CORRUPT;
     key_journal(&from, 0, 0);
     for (bool on = walk_seek(&w, t, DB_MAIN, key_slice(&from)); on && !err; on = walk_next(&w)) {
         uint64_t batch;

@@ -22,7 +22,9 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "storage/codec.h"
 #include "storage/mishap.h"
+#include "storage/pages.h"
 
 _Static_assert(MDB_VERSION_FULL >= MDB_VERINT(0, 9, 24), "LMDB 0.9.24 or later");
 
@@ -90,27 +92,55 @@ static int complain(char **why, int err, const char *dir, const char *what)
     return err;
 }
 
-/* Before LMDB touches a page: long enough for both meta pages, and LMDB's magic in them. */
+/* A root page: where things are in it. */
+enum { META_MAGIC = 16, META_VERSION = 20, META_PSIZE = 40, META_MAIN = 88, META_LAST = 136 };
+enum { META_ID = 144, META_END = 152 };
+
+static bool read_roots(const char *path, char root[2][META_END])
+{
+    struct stat sb;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    bool ok = fstat(fd, &sb) == 0 && sb.st_size >= 2l * PAGES_SIZE;
+    for (int i = 0; i < 2 && ok; i++)
+        ok = pread(fd, root[i], META_END, (off_t)i * PAGES_SIZE) == META_END;
+    close(fd);
+    return ok;
+}
+
+/* The two take turns, and only the newer one is believed: a bit in its number, and the store would
+ * be as it was a commit ago. */
+static bool roots_agree(char root[2][META_END])
+{
+    enum { LAST_MOST = 35 }; /* bits of a page's number in an address space */
+    uint64_t even = rd64(root[0] + META_ID), odd = rd64(root[1] + META_ID);
+    bool turns = even % 2 == 0 && odd % 2 == 1 && (odd == even + 1 || even == odd + 1);
+    for (int i = 0; i < 2; i++)
+        if (rd64(root[i] + META_LAST) >> LAST_MOST)
+            return false;
+    return (turns || (even == 0 && odd == 0)) &&
+           memcmp(root[0] + META_MAGIC, root[1] + META_MAGIC, 8) == 0 &&
+           rd32(root[0] + META_PSIZE) == rd32(root[1] + META_PSIZE);
+}
+
+/* Before LMDB touches a page: long enough for both root pages, LMDB's magic in them, and they are
+ * those of neighbouring commits. */
 static int look_before(const char *dir, char **why)
 {
+    char root[2][META_END];
     char *path = xasprintf("%s/data.mdb", dir);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool there = access(path, R_OK) == 0, ok = there && read_roots(path, root);
     free(path);
-    if (fd < 0)
+    if (!there)
         return complain(why, E_CORRUPT, dir, "can't be opened for reading");
-    unsigned char head[32];
-    struct stat sb;
-    bool ok = fstat(fd, &sb) == 0 && sb.st_size >= 8192 &&
-              pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head;
-    close(fd);
     if (!ok)
         return complain(why, E_CORRUPT, dir, "is shorter than two pages; " THEN);
-    uint32_t magic, version;
-    memcpy(&magic, head + 16, 4);
-    memcpy(&version, head + 20, 4);
-    if (magic != 0xBEEFC0DE)
+    if (rd32(root[0] + META_MAGIC) != 0xBEEFC0DE)
         return complain(why, E_CORRUPT, dir, "is not an LMDB file; " THEN);
-    if (version != 1)
+    if (!roots_agree(root))
+        return complain(why, E_CORRUPT, dir, "is damaged in its first pages; " THEN);
+    if (rd32(root[0] + META_VERSION) != 1)
         return complain(why, E_VERSION, dir, "is of another LMDB version");
     return 0;
 }
@@ -436,8 +466,10 @@ bool txn_get(struct txn *t, enum db_table table, struct slice key, struct slice 
 {
     if (t->err)
         return false;
-    MDB_val k = val_of(key), v;
+    MDB_val k = val_of(key), v = {0};
     int rc = mdb_get(t->handle, t->db->dbi[table], &k, &v);
+    if (!rc && !v.mv_data)
+        rc = MDB_CORRUPTED;
     if (rc == MDB_NOTFOUND || failed(t, rc))
         return false;
     *value = slice_of(v.mv_data, v.mv_size);
@@ -488,12 +520,59 @@ void view_close(struct db *db)
         mdb_txn_reset(db->view.handle);
 }
 
+/* LMDB's own word on a table, as of the view. What LMDB hands out lies in the mapping: else it is
+ * not the one that was located, and nothing can be said. */
+enum tree_is { TREE_HERE, TREE_DAMAGED, TREE_UNKNOWN };
+
+static enum tree_is tree_of(struct txn *view, enum db_table table, struct tree *x)
+{
+    const char *name = table_names[table == DB_MAIN ? DB_META : table];
+    MDB_envinfo info;
+    MDB_val k = {strlen(name), (void *)name}, v = {0};
+    size_t n, id = mdb_txn_id(view->handle);
+    if (mdb_get(view->handle, view->db->dbi[DB_MAIN], &k, &v) || v.mv_size != TREE_BYTES ||
+        mdb_env_info(view->db->env, &info))
+        return TREE_DAMAGED;
+    *x = (struct tree){.map = mishap_located(&n), .pages = info.me_last_pgno + 1};
+    const char *bytes = v.mv_data, *root = x->map + (id & 1) * PAGES_SIZE;
+    if (!x->map || bytes < x->map || bytes >= x->map + n)
+        return TREE_UNKNOWN;
+    if (table == DB_MAIN)
+        bytes = rd64(root + META_ID) == id ? root + META_MAIN : NULL;
+    return bytes && tree_read(x, bytes) ? TREE_HERE : TREE_DAMAGED;
+}
+
+static bool found_sound(struct txn *view, bool sound)
+{
+    return sound || !failed(view, MDB_CORRUPTED);
+}
+
+bool view_path_sound(struct txn *view, enum db_table table, struct slice key)
+{
+    struct tree x;
+    if (view->err)
+        return false;
+    enum tree_is is = tree_of(view, table, &x);
+    return found_sound(view, is == TREE_UNKNOWN || (is == TREE_HERE && tree_path_sound(&x, key)));
+}
+
+bool view_table_sound(struct txn *view, enum db_table table)
+{
+    struct tree x;
+    if (view->err)
+        return false;
+    enum tree_is is = tree_of(view, table, &x);
+    return found_sound(view, is == TREE_UNKNOWN || (is == TREE_HERE && tree_sound(&x)));
+}
+
 /* --- walks ----------------------------------------------------------------------------------- */
 
 static bool walk_step(struct walk *w, MDB_cursor_op op, struct slice at)
 {
-    MDB_val k = val_of(at), v;
+    MDB_val k = val_of(at), v = {0};
     int rc = mdb_cursor_get(w->cursor, &k, &v, op);
+    if (!rc && !v.mv_data) /* a page of another kind, which has no values */
+        rc = MDB_CORRUPTED;
     if (rc) {
         if (rc != MDB_NOTFOUND)
             failed(w->t, rc);

@@ -87,6 +87,12 @@ void txn_del(struct txn *t, enum db_table table, struct slice key);
 /* False: not there, or the transaction has failed. */
 bool txn_get(struct txn *t, enum db_table table, struct slice key, struct slice *value);
 
+/* Damage in LMDB's own pages can hide what is there (pages.h). Is the way to this key, whether it
+ * is there or not, as it must be? Are all pages of the table? False: the view has failed,
+ * E_CORRUPT. */
+bool view_path_sound(struct txn *view, enum db_table table, struct slice key);
+bool view_table_sound(struct txn *view, enum db_table table);
+
 /* The loop's view of the last commit. Nests: the outermost call opens, its view_close() ends it.
  * NULL when it can't be opened (logged). */
 struct txn *view_open(struct db *db);

@@ -87,6 +87,8 @@ static int read_on(struct reading *x, uint64_t *from)
     while (*from <= s->shown.last_seq) {
         uint64_t seq = reader_next(&x->r, *from);
         bool over = !seq || seq > s->shown.last_seq;
+        if (x->r.view && x->r.view->err)
+            return READ_STOPPED;
         if (over || seq != *from)
             report_lost(s, *from, over ? s->shown.last_seq + 1 : seq);
         if (over) {

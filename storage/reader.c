@@ -320,8 +320,16 @@ static enum seek seek_after(struct reader *r, uint64_t seq)
     return said;
 }
 
-/* A block that is sound and holds seq is the one; where there is none, both of its neighbours must
- * be sound to be believed. */
+/* No block holds seq: is that so, or has LMDB lost its way? */
+static bool is_gap(struct reader *r, uint64_t seq)
+{
+    struct key k;
+    key_block(&k, r->s->sid, seq);
+    return view_path_sound(r->view, DB_BLOCKS, key_slice(&k));
+}
+
+/* A block that is sound and holds seq is the one; where there is none, the way there and both of
+ * its neighbours must be sound to be believed. */
 static bool seek_file(struct reader *r, uint64_t seq)
 {
     if (!need_view(r))
@@ -329,6 +337,8 @@ static bool seek_file(struct reader *r, uint64_t seq)
     enum seek said = seek_before(r, seq);
     if (said == SEEK_FOUND && r->cur.last_seq >= seq)
         return true;
+    if (!is_gap(r, seq))
+        return false;
     if (said != SEEK_ASTRAY)
         said = seek_after(r, seq);
     return said == SEEK_FOUND || (said == SEEK_ASTRAY && seek_astray(r, seq, false));
@@ -369,6 +379,8 @@ static bool seek_back(struct reader *r, uint64_t seq)
     enum seek said = seek_before(r, seq);
     if (said == SEEK_FOUND && r->cur.last_seq >= seq)
         return true;
+    if (!is_gap(r, seq))
+        return false;
     if (said != SEEK_ASTRAY && seek_after(r, seq) == SEEK_ASTRAY)
         said = SEEK_ASTRAY;
     else if (said == SEEK_FOUND)
@@ -404,7 +416,7 @@ int reader_get(struct reader *r, uint64_t seq, bool check, struct record *rec)
 {
     size_t room;
     if (!reader_seek(r, seq) || seq < r->cur.first_seq)
-        return E_NOTFOUND;
+        return r->view && r->view->err ? E_CORRUPT : E_NOTFOUND;
     const char *p = block_record(&r->cur, seq, &room);
     if (!p)
         return E_NOTFOUND;

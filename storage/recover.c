@@ -40,6 +40,14 @@ static int complain(struct recovery *r, int err, const char *what, uint32_t sid)
     return err;
 }
 
+/* LMDB's own: some may be missing. */
+static int pages_damaged(struct recovery *r, const char *whose)
+{
+    if (r->why)
+        *r->why = xasprintf("%s/data.mdb: LMDB's pages with the %s are damaged", r->st->dir, whose);
+    return E_CORRUPT;
+}
+
 /* --- rows ------------------------------------------------------------------------------------ */
 
 /* A row as it was written: one wrong bit is put right in `copy`. What can't be is for its reader to
@@ -96,6 +104,8 @@ static int load_meta(struct recovery *r)
     struct key k;
     struct buf copy = BUF_INIT;
     int err = 0;
+    if (!view_table_sound(r->view, DB_META))
+        return pages_damaged(r, "streams");
     key_meta(&k, 1);
     for (bool on = walk_seek(&w, r->view, DB_META, key_slice(&k)); on && !err; on = walk_next(&w)) {
         uint32_t sid;
@@ -116,6 +126,8 @@ static int load_meta(struct recovery *r)
 
 static int load_cursors(struct recovery *r)
 {
+    if (!view_table_sound(r->view, DB_CURSORS))
+        return pages_damaged(r, "consumers");
     LIST_EACH(e, &r->st->streams)
     {
         struct stream *s = LIST_ENTRY(e, struct stream, link);
@@ -171,6 +183,7 @@ static uint64_t newest_in_blocks(struct recovery *r, struct stream *s)
     if (on && key_is_block(w.key, s->sid, &first, &part))
         s->stored_last = last_of_block(s, first, w.value);
     walk_end(&w);
+    (void)view_path_sound(r->view, DB_BLOCKS, key_slice(&k)); /* else the opening fails */
     return s->stored_last;
 }
 

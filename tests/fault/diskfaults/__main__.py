@@ -23,12 +23,14 @@ import flips  # noqa: E402
 import pages  # noqa: E402
 from share import share  # noqa: E402
 
-PER_STORE = 500  # flips of one store
+PER_STORE = 500  # flips of one store, or with --aim
+PER_STORE_AIMED = 50
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="scripts/diskfaults")
     parser.add_argument("--flips", type=int, default=0, metavar="N", help="flip so many bits, one at a time")
+    parser.add_argument("--aim", metavar="WORD", help="with --flips: only bits of LMDB's own words (trees.py) that hold WORD")
     parser.add_argument("--calls", action="store_true", help="the n-th call fails, for every kind and every n")
     parser.add_argument("--step", type=int, default=1, metavar="N", help="with --calls: every N-th n only")
     parser.add_argument("--pages", type=int, default=0, metavar="N", help="so many pages that can't be read")
@@ -44,16 +46,19 @@ def arguments():
 
 def run_flips(args, directory, deadline):
     """Half of the stores were closed well, half killed. [(store, bit, Verdict)]"""
+    most = PER_STORE if args.aim is None else PER_STORE_AIMED
+
     def each(store):
         place = Path(tempfile.mkdtemp(dir=directory))
         try:
-            count = min(PER_STORE, args.flips - store * PER_STORE)
-            size, done = flips.run(place, f"{args.seed}/{store}", range(count), count, store % 2 == 1, deadline)
+            count = min(most, args.flips - store * most)
+            size, done = flips.run(place, f"{args.seed}/{store}", range(count), count, store % 2 == 1, deadline,
+                                   aim=args.aim)
             return [(store, size, bit, verdict) for bit, verdict in done]
         finally:
             shutil.rmtree(place)
 
-    stores = range((args.flips + PER_STORE - 1) // PER_STORE)
+    stores = range((args.flips + most - 1) // most)
     return [one for some in share(args.jobs, stores, each) for one in some]
 
 
@@ -61,7 +66,8 @@ def show_flips(args, done, seconds):
     kinds = Counter(verdict.kind for *_, verdict in done)
     for store, _, bit, verdict in done:
         if verdict.kind == "wrong":
-            print(f"seed {args.seed}/{store}, bit {bit} (page {bit // 32768}, byte {bit // 8 % 4096}): {verdict.text}")
+            print(f"seed {args.seed}/{store}, bit {bit} (page {bit // 32768}, byte {bit // 8 % 4096}) "
+                  f"{verdict.what}: {verdict.text}")
     held = sum(verdict.held for *_, verdict in done)
     most = max((verdict.held for *_, verdict in done), default=0)
     print(f"diskfaults: {len(done)} flipped bits, seed {args.seed}, {seconds:.0f} s")

@@ -5,8 +5,8 @@ is looked at again. What each answer may be:
 
     equal           as from the sound store
     held back       an error or nothing, and the log names that message as damaged
-    stopped         the process ended with the distinct status and a line, before any wrong answer; the file is as it was,
-                    and the second start lives without JetStream
+    stopped         the process ended with the distinct status and a line, before any wrong answer (one that says 500 is not
+                    wrong then); the file is as it was, and the second start lives without JetStream
 
 All else is wrong. A flip counts as found when something was said about it (or the process stopped), as harmless when every
 answer was equal and nothing was said: free space, the other root, rows that are not needed.
@@ -19,6 +19,7 @@ import shutil
 import time
 from dataclasses import dataclass
 
+import trees
 from scene import Plan, build, look
 from server import STORE_FAILED, Server
 from wire import Gone, Silent, lives
@@ -32,6 +33,7 @@ class Verdict:
     text: str = ""
     held: int = 0  # messages held back
     at: str = ""  # where it stopped: start, look
+    what: str = ""  # it hit, of LMDB's own words
 
 
 def is_status(answer):
@@ -39,6 +41,11 @@ def is_status(answer):
     if answer.startswith(b"NATS/1.0 ") and answer[9:12].isdigit():
         return True
     return answer.startswith(b"{") and b'"error"' in answer[:400]
+
+
+def is_failure(answer):
+    """Says that the store can't tell, which is not the same as that there is nothing."""
+    return isinstance(answer, bytes) and (answer.startswith(b"NATS/1.0 50") or b'"code": 50' in answer[:400])
 
 
 def held_back(key, damaged, truth):
@@ -71,12 +78,12 @@ def reads_differ(key, answer, truth, damaged):
            f"other {[seq(g) for g in got if g not in want][:5]}"
 
 
-def differences(found, truth, damaged, recounted):
-    """What can't be explained. A count of subjects lacks damaged messages, whose subject nobody knows."""
+def differences(found, truth, damaged, recounted, failed):
+    """What can't be explained. A store that has failed says so until the process has ended. A count of subjects lacks damaged messages, whose subject nobody knows."""
     wrong, held = [], set()
     for key, answer in found.items():
         want = truth[key]
-        if answer == want:
+        if answer == want or failed and is_failure(answer):
             continue
         if key[0] == "subjects" and (damaged or recounted) and subjects_less(answer, want):
             continue
@@ -104,7 +111,7 @@ def pending_less(key, answer, want, damaged):
     try:
         answer, want = json.loads(answer), json.loads(want)
         lacking = want[0].pop(2) - answer[0].pop(2)
-    except (ValueError, TypeError, IndexError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         return False
     return answer == want and 0 <= lacking <= sum(stream == key[1] for stream, _ in damaged)
 
@@ -156,10 +163,11 @@ class Flips:
             if isinstance(error, Silent):
                 return Verdict("wrong", f"no answer after {len(found)} answers: {server.complaints()[-3:]}")
             damaged = {(s, int(n)) for s, n in NAMES.findall(server.log)}
-            wrong, held = differences(found, self.truth, damaged, "index row of" in server.log)
+            wrong, held = differences(found, self.truth, damaged, "index row of" in server.log,
+                                      "data.mdb can't be read (" in server.log)
             if wrong:
                 return Verdict("wrong", f"{len(wrong)} wrong: {wrong[0]} {server.complaints()[:3]}")
-            if error:
+            if error or server.ended(0) is not None:
                 return self.stopped("look", None)
             said = [line for line in server.complaints()]
             return Verdict("found" if said else "harmless", said[0] if said else "", held or len(damaged))
@@ -191,14 +199,32 @@ class Flips:
         return Verdict("stopped", text, at=where)
 
 
-def run(directory, seed, numbers, total, clean, deadline, scale=1.0):
+def choose(data, dice, total, aim):
+    """[(bit, what)]: any, or with `aim` those of LMDB's own words whose names hold it: all kinds of them alike."""
+    if aim is None:
+        return [(dice.randrange(len(data) * 8), "") for _ in range(total)]
+    kinds = {}
+    for at, n, what in trees.bits(data):
+        if n and aim in what:
+            kinds.setdefault(what, []).append((at, n))
+    out = []
+    for _ in range(total if kinds else 0):
+        what = dice.choice(sorted(kinds))
+        at, n = dice.choice(kinds[what])
+        out.append((at * 8 + dice.randrange(n * 8), what))
+    return out
+
+
+def run(directory, seed, numbers, total, clean, deadline, scale=1.0, aim=None):
     """The size of the file, and [(bit, Verdict)] of the flips with these numbers out of `total`."""
     flips = Flips(directory, seed, clean, scale)
-    dice = random.Random(f"{seed}/bits")
-    bits = [dice.randrange(flips.bits) for _ in range(total)]
+    bits = choose(flips.data, random.Random(f"{seed}/bits"), total, aim)
     out = []
-    for number in numbers:
+    for number in numbers[:len(bits)]:
         if time.monotonic() > deadline:
             break
-        out.append((bits[number], flips.try_bit(bits[number])))
+        bit, what = bits[number]
+        verdict = flips.try_bit(bit)
+        verdict.what = what
+        out.append((bit, verdict))
     return len(flips.data), out
