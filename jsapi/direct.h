@@ -2,10 +2,10 @@
  *
  * A stream with allow_direct listens on $JS.API.DIRECT.GET.S and ….S.>; nobody there is "no
  * responders". A mirror with mirror_direct listens on its origin's two subjects besides, once it
- * has caught up since the server started; all of them are one queue group, so one answers. At a site
- * this serves reads of a hub's bucket under the hub's name, whatever the link does from then on. The
- * request is copied and begun later in the turn; a long answer is a job that rests while the asker
- * has enough waiting.
+ * has caught up since the server started; all of them are one queue group, so one answers. At a
+ * site this serves reads of a hub's bucket under the hub's name, whatever the link does from then
+ * on. The request is copied and begun later in the turn; a long answer is a job that rests while
+ * the asker has enough waiting.
  *
  * Loop thread only.
  *

@@ -137,7 +137,7 @@ static bool check_rollup(const struct stream_config *cfg, struct slice v, struct
     return true;
 }
 
-/* What is refused only when the expected sequences are right, and before message ids are looked at. */
+/* What is refused only when the expected sequences are right, before message ids are looked at. */
 static bool check_late(const struct wishes *w, struct js_error *e)
 {
     if (has(w, W_SCHEDULE))

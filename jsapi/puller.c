@@ -4,10 +4,12 @@
  *
  *     the origin refuses    its error shows in stream info; asked again after a back-off, 2 s
  *                           doubling to 60 s
- *     nobody answers        asked again after ANSWER_WAIT, at once when a link of the account comes up
- *     a message is missing  (consumer number, or a heartbeat's) asked again from the last stored one
- *     silence               no heartbeat for SILENCE_MAX, after a link came back for LINK_GRACE: asked
- *                           again
+ *     nobody answers        asked again after ANSWER_WAIT, at once when a link of the account comes
+ *                           up
+ *     a message is missing  (consumer number, or a heartbeat's) asked again from the last stored
+ *                           one
+ *     silence               no heartbeat for SILENCE_MAX, after a link came back for LINK_GRACE:
+ *                           asked again
  *     the store refuses     the position goes back to the last stored one; asked again after a rest
  *     the store fails       the same, by way of replicator_reopened()
  *

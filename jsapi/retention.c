@@ -195,8 +195,8 @@ void retention_asked(struct consumers *cs, uint64_t seq)
 
 /* --- sweeping --------------------------------------------------------------------------------- */
 
-/* Did somebody want it who is here already? A consumer that begins behind the end of the stream never
- * looked back, and settles nothing. */
+/* Did somebody want it who is here already? A consumer that begins behind the end of the stream
+ * never looked back, and settles nothing. */
 static bool wanted(const struct consumers *cs, struct slice subject)
 {
     for (size_t i = 0; i < cs->n; i++)

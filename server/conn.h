@@ -17,9 +17,9 @@
  * Reading: level-triggered, one read per readiness into one shared buffer of the loop (256 KiB);
  * only an incomplete rest is copied into a buffer of the connection. A large payload is read
  * directly where it is wanted: conn_want(n) says that the unfinished rest needs n bytes in one
- * piece; DATA then waits until they are there. While somebody says little at a time, or when the turn
- * has taken 10 ms, those who say much are read after the others, 16 KiB at a time (or what they
- * wanted in one piece).
+ * piece; DATA then waits until they are there. While somebody says little at a time, or when the
+ * turn has taken 10 ms, those who say much are read after the others, 16 KiB at a time (or what
+ * they wanted in one piece).
  *
  * Writing: bytes gather in the connection's output and leave at the end of the turn in one
  * sendmsg; small ones (4 KiB) when the sockets of the turn are served; of much output the first

@@ -12,9 +12,9 @@
  * Fairness: a connection is heavy after a read of 16 KiB, until 16 reads in a row were short. While
  * somebody else says little (loop_lively), a heavy one that is readable is only noted; it is read
  * when all others of the turn are served and their small outputs are gone, in chunks, and between
- * two chunks the loop glances at the sockets. Alone it is read as ever: bulk costs what it did. Many
- * heavy ones are a crowd in which somebody who says little may stand unseen: after 10 ms of a turn
- * the others are only noted, too.
+ * two chunks the loop glances at the sockets. Alone it is read as ever: bulk costs what it did.
+ * Many heavy ones are a crowd in which somebody who says little may stand unseen: after 10 ms of
+ * a turn the others are only noted, too.
  *
  * Writing: the chain leaves by sendmsg, up to 64 pieces at a time, at the end of the turn, and
  * before it when much gathers: once at 16 KiB, so that the peer works on the beginning while we go

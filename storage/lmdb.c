@@ -1,7 +1,7 @@
 /* storage/lmdb.c -- the only file that knows LMDB
  *
- * It opens the environment by the rules of durability (no flag that weakens a commit, size and magic
- * looked at before a page is touched, dead readers cleared) and turns MDB codes into ours.
+ * It opens the environment by the rules of durability (no flag that weakens a commit, size and
+ * magic looked at before a page is touched, dead readers cleared) and turns MDB codes into ours.
  *
  * A transaction is sticky: after the first error every further step is a no-op, and txn_commit()
  * aborts and returns that error. The loop's view is one read transaction, renewed when somebody

@@ -4,9 +4,9 @@
  * without the frame around it. When a block's header or directory, or an op of the journal, fails
  * its own checksum, the records in it are looked for one by one: in their usual order first, then
  * byte by byte. What is found is as sound as ever; what is not found stays missing, and whoever
- * reads that number says so. Nothing is written. One wrong bit of a journal value, a record or a row
- * can be put right, in memory; what that makes of a journal value is believed only as far as the ops
- * and records in it prove themselves.
+ * reads that number says so. Nothing is written. One wrong bit of a journal value, a record or a
+ * row can be put right, in memory; what that makes of a journal value is believed only as far as
+ * the ops and records in it prove themselves.
  *
  * Pure but for the memory of the block that is put together. Work is bounded by the bytes given
  * (64 KiB, or one large record).

@@ -1,7 +1,7 @@
 /* server/base/digits.c -- a number in decimal
  *
- * Two digits at a time from a table; a long number falls into runs of exactly eight digits, each two
- * short chains of divisions side by side instead of one long one.
+ * Two digits at a time from a table; a long number falls into runs of exactly eight digits, each
+ * two short chains of divisions side by side instead of one long one.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/digits.h"

@@ -456,8 +456,8 @@ static void holes_are_swept(void **state)
     pending_release(&p);
 }
 
-/* A purge makes what is queued wait anew. While nobody asks for it the queue must not keep its number
- * for each time. */
+/* A purge makes what is queued wait anew. While nobody asks for it the queue must not keep its
+ * number for each time. */
 static void purges_do_not_lengthen_the_queue(void **state)
 {
     (void)state;
