@@ -288,8 +288,10 @@ static void mend_block(struct row *r)
     size_t dir_n = (size_t)b.n * ((b.flags & BLOCK_SPARSE) ? 8 : 4);
     if (b.used > r->value.len || dir_n > r->value.len - b.used)
         return;
-    mend_records(r, &b);
     block_head_write(r->value.data, &b, 1, r->value.data + r->value.len);
+    if (block_read(buf_slice(&r->value), 1, first, &b) ==
+        0) /* else there is no directory to follow */
+        mend_records(r, &b);
 }
 
 /* The checksum that belongs to what the row says now. */
