@@ -323,10 +323,10 @@ static bool leave(struct store_job *l)
 {
     if (!listing_release_some(&l->list))
         return false;
-    void *seqs = l->seqs;
+    bool none = !l->seqs;
+    free(l->seqs);
     l->seqs = NULL;
-    free(seqs);
-    return !seqs;
+    return none;
 }
 
 static enum job_result on_step(struct job *j, const struct job_budget *budget)
