@@ -504,6 +504,8 @@ int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
     bool stored = c->cursor != NULL;
     uint64_t from = c->pend.floor.stream;
     bool was_interest = c->stream->cfg.retention == RETAIN_INTEREST;
+    bool all = cs->n == 1 ||
+               (c->stream->store && from > store_last_assigned(c->stream->store)); /* a reset */
     int err = stored ? store_cursor_delete(c->cursor, done, arg) : 0;
     if (err)
         return err;
@@ -511,8 +513,8 @@ int consumer_delete_now(struct js_consumer *c, store_done_fn *done, void *arg)
     advise_action(c, "DELETED", "delete");
     consumer_close(c, CLOSE_DELETED);
     if (was_interest)
-        retention_sweep(cs, cs->n ? from : 1, true);
-    if (was_interest && !cs->n)
+        retention_sweep(cs, all ? 1 : from, true);
+    if (was_interest && all)
         retention_empty(cs);
     return stored;
 }

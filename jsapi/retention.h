@@ -20,7 +20,7 @@ void retention_asked(struct consumers *cs, uint64_t seq);
 /* Interest streams: a consumer went or changed; looks at all from `from` on as a job. all: what
  * nobody wants leaves, too; else only what somebody wanted and everybody has settled. */
 void retention_sweep(struct consumers *cs, uint64_t from, bool all);
-/* The last consumer of an interest stream went. */
+/* The last consumer of an interest stream went, or one that stood behind its end. */
 void retention_empty(struct consumers *cs);
 /* Is seq needed by nobody (any more)? c: leave this one aside, NULL: none. */
 bool retention_unneeded(struct consumers *cs, uint64_t seq, struct slice subject);
