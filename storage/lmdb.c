@@ -42,6 +42,7 @@ struct db {
     void (*trouble)(void *, int); /* the view met damage */
     void *trouble_arg;
     MDB_cursor *parked[DB_TABLES]; /* the view's idle cursors */
+    uint32_t known[PAGES_KNOWN];   /* pages that were looked at; 0 is a root page */
 };
 
 static int err_of(int rc)
@@ -553,6 +554,7 @@ bool view_path_sound(struct txn *view, enum db_table table, struct slice key)
     if (view->err)
         return false;
     enum tree_is is = tree_of(view, table, &x);
+    x.known = view->db->known;
     return found_sound(view, is == TREE_UNKNOWN || (is == TREE_HERE && tree_path_sound(&x, key)));
 }
 

@@ -30,6 +30,7 @@ struct page {
     const char *p;
     unsigned n; /* nodes */
     bool leaf;
+    bool known; /* its nodes were looked at before */
 };
 
 struct bounds {
@@ -111,7 +112,14 @@ static bool page_read(const struct tree *x, uint64_t number, unsigned depth, str
         lower <= HEAD || lower % 2 || lower > upper || upper > PAGES_SIZE)
         return false;
     g->n = (unsigned)(lower - HEAD) / 2;
-    return tiled(g, upper);
+    g->known = x->known && x->known[number % PAGES_KNOWN] == number;
+    return g->known || tiled(g, upper);
+}
+
+static void remember(const struct tree *x, uint64_t number)
+{
+    if (x->known && number <= UINT32_MAX)
+        x->known[number % PAGES_KNOWN] = (uint32_t)number;
 }
 
 static bool within(const struct bounds *b, struct slice key)
@@ -150,23 +158,42 @@ static bool leaf_fits(const struct page *g, const struct bounds *b)
 
 /* --- a tree ---------------------------------------------------------------------------------- */
 
+/* The child that has the key. */
+static unsigned find_child(const struct page *g, struct slice key)
+{
+    unsigned lo = 0, hi = g->n;
+    while (hi - lo > 1) {
+        unsigned mid = lo + (hi - lo) / 2;
+        if (slice_cmp(key, key_at(g, mid)) < 0)
+            hi = mid;
+        else
+            lo = mid;
+    }
+    return lo;
+}
+
+/* Of a known page it is enough that it is where it belongs. */
+static bool in_place(const struct page *g, const struct bounds *b)
+{
+    if (g->known && within(b, key_at(g, g->n - 1)) && (!g->leaf || within(b, key_at(g, 0))))
+        return true;
+    return g->leaf ? leaf_fits(g, b) : branch_ordered(g, b);
+}
+
 bool tree_path_sound(const struct tree *x, struct slice key)
 {
     struct bounds b = {0};
     struct page g;
     uint64_t number = x->root;
     for (unsigned depth = x->depth; depth; depth--) {
-        if (!page_read(x, number, depth, &g))
+        if (!page_read(x, number, depth, &g) || !in_place(&g, &b))
             return false;
-        if (depth == 1)
-            return leaf_fits(&g, &b);
-        if (!branch_ordered(&g, &b))
-            return false;
-        unsigned i = g.n - 1;
-        while (i && slice_cmp(key, key_at(&g, i)) < 0)
-            i--;
-        number = child_at(&g, i);
-        b = bounds_of(&g, i, &b);
+        remember(x, number);
+        if (depth > 1) {
+            unsigned i = find_child(&g, key);
+            number = child_at(&g, i);
+            b = bounds_of(&g, i, &b);
+        }
     }
     return true;
 }

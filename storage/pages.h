@@ -11,7 +11,8 @@
  * page; keys of a leaf, and values, which their owners know (index.c, recover.c, blocks.h); free
  * pages.
  *
- * Pure: it reads the mapping, in the view's transaction, and keeps nothing.
+ * Pure: it reads the mapping, in the view's transaction. A page that was found sound is remembered
+ * if its caller wants: what LMDB writes under its number later is not what lay on the disk.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef STORAGE_PAGES_H
@@ -22,19 +23,26 @@
 
 #include "base/slice.h"
 
-enum { PAGES_SIZE = 4096, TREE_BYTES = 48 /* what LMDB keeps of a tree */ };
+enum {
+    PAGES_SIZE = 4096,
+    TREE_BYTES = 48,   /* what LMDB keeps of a tree */
+    PAGES_KNOWN = 4096 /* numbers that are remembered */
+};
 
 struct tree {
     const char *map; /* the file */
     uint64_t pages;  /* how many it has */
     uint64_t root, entries;
     unsigned depth;
+    uint32_t *known; /* PAGES_KNOWN pages that were found sound, or NULL: paths need not look at all
+                        of them again */
 };
 
 /* From LMDB's own TREE_BYTES; false: they can't be right. map and pages are set already. */
 bool tree_read(struct tree *x, const char *bytes);
 /* The pages that a search for this key passes, and the leaf it ends in: that one is where the key
- * must be, when it is anywhere. Some microseconds. */
+ * must be, when it is anywhere. Some microseconds, or less where all of
+ * them are known. */
 bool tree_path_sound(const struct tree *x, struct slice key);
 /* All pages, and how many keys there are. */
 bool tree_sound(const struct tree *x);
