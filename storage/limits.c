@@ -182,13 +182,17 @@ static void roll_up(struct stream *s, const struct record_in *rec, uint64_t seq)
 {
     bool all = rec->flags & REC_ROLLUP_ALL;
     stream_trim(s);
-    if (rec->flags & REC_SKIP) { /* there is no message of our own to keep: nothing stays */
-        struct purge_spec p = {.filter = all ? (struct slice){0} : rec->subject, .below = seq + 1};
+    bool stays = !(rec->flags & REC_SKIP); /* else there is no message of our own to keep */
+    if (!stays && !all) {
+        struct purge_spec p = {.filter = rec->subject, .below = seq + 1};
         chore_purge(s, &p, NULL, NULL);
         return;
     }
     s->purging = true;
-    if (all) {
+    if (!stays) {
+        stream_clear(s, seq + 1);
+        reclaim_below(s);
+    } else if (all) {
         stream_clear_below(s, seq, rec->subject);
     } else {
         struct subject *e = index_get(s, rec->subject, false);
