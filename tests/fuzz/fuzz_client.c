@@ -137,6 +137,15 @@ static size_t sinks(void)
     return n;
 }
 
+/* It may become somebody else. */
+static bool says_connect(struct slice talk)
+{
+    for (; talk.n >= 6; talk = slice_skip(talk, 1))
+        if (slice_ieq(slice_head(talk, 6), SLICE("ONNECT")))
+            return true;
+    return false;
+}
+
 struct heard {
     struct buf client, watcher;
     bool alive;
@@ -145,8 +154,7 @@ struct heard {
 static void play(struct slice talk, bool restricted, size_t piece, struct heard *out)
 {
     size_t before = sinks();
-    bool strict = restricted && slice_search(talk, SLICE("ONNECT")) == talk.n &&
-                  slice_search(talk, SLICE("onnect")) == talk.n;
+    bool strict = restricted && !says_connect(talk);
     struct wire *w =
         enter(restricted
                   ? "CONNECT {\"user\":\"r\",\"pass\":\"r\",\"verbose\":false,\"headers\":true}\r\n"

@@ -3,7 +3,8 @@
  * The input is also every file it includes and the text of every environment variable it names, so
  * both roads are walked with the same bytes. What parses is walked, looked up and digested.
  * Positions are never before the text. What is printed as JSON is JSON, and where no text needs an
- * escape it is also a configuration, which prints the same again.
+ * escape and no list ends in a number ("[8]" is an error, as in nats-server) it is also a
+ * configuration, which prints the same again.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 // room: conf
@@ -66,6 +67,14 @@ static bool has_float(const struct conf_node *n)
     return has;
 }
 
+static bool list_ends_in_number(struct slice json)
+{
+    for (size_t i = 1; i < json.n; i++)
+        if (json.p[i] == ']' && json.p[i - 1] >= '0' && json.p[i - 1] <= '9')
+            return true;
+    return false;
+}
+
 static void again(const struct conf_doc *doc, const struct conf_env *env)
 {
     struct buf once = BUF_INIT, twice = BUF_INIT;
@@ -75,7 +84,8 @@ static void again(const struct conf_doc *doc, const struct conf_env *env)
     conf_json(conf_root(doc), &once);
     /* a whole float may have more digits than our reader takes for an integer */
     bool floats = has_float(conf_root(doc)),
-         plain = !floats && slice_find(buf_slice(&once), '\\') == once.len;
+         plain = !floats && slice_find(buf_slice(&once), '\\') == once.len &&
+                 !list_ends_in_number(buf_slice(&once));
     if (!floats && json_read(buf_slice(&once), &json, NULL) == E_SYNTAX) {
         fprintf(stderr, "no JSON: %s\n", buf_cstr(&once));
         abort();
