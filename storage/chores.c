@@ -113,14 +113,13 @@ static void purge_begin(struct chore *c)
 static bool purge_step(struct chore *c)
 {
     struct stream *s = c->s;
-    if (c->below == 1) /* nothing lies there */
+    if (c->below == 1 || (c->below && !s->now.last_seq)) /* nothing lies there */
         return true;
     if (!c->text_n && !c->keep && (!c->below || c->below > s->now.last_seq)) {
         c->purged = s->now.msgs;
         s->purging = c->done != NULL;
         stream_clear(s, s->now.last_seq + 1);
         s->purging = false;
-        s->cleared |= !c->below;
         reclaim_below(s);
         return true;
     }

@@ -85,7 +85,6 @@ struct stream {
     struct list jobs;         /* jobs that read this stream: ended with it */
     struct list chores;       /* exclusive jobs (purge, limits), one at a time, in order */
     bool purging;             /* what is dropped now is told as purged */
-    bool cleared;             /* purged whole: new or not, its first number is told */
     struct turn_timer expiry; /* max_age */
 };
 

@@ -321,7 +321,7 @@ void store_state(struct stream *s, struct stream_state *out)
                                  .first_ts = st->msgs ? st->first_ts : 0,
                                  .last_ts = st->last_ts,
                                  .num_subjects = st->num_subjects};
-    if (!st->last_seq && !s->cleared) /* a new one */
+    if (!st->last_seq && !st->purge_floor) /* a new one */
         out->first_seq = 0;
     if (st->msgs)
         out->num_deleted = st->last_seq - st->first_seq + 1 - st->msgs;
@@ -404,7 +404,6 @@ int store_skip_to(struct stream *s, uint64_t next, store_done_fn *done, void *ar
     if (s->index.behind)
         index_ready(s);
     stream_clear(s, next);
-    s->cleared = true;
     reclaim_below(s);
     (void)wait_for(s, WAIT_DONE, done, arg);
     return 0;
