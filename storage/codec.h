@@ -138,7 +138,7 @@ struct state {
     uint64_t msgs, bytes, first_seq, last_seq;
     int64_t first_ts, last_ts;
     uint64_t num_subjects;
-    uint64_t purge_floor; /* index rows whose `upto` is below count for nothing */
+    uint64_t purge_floor; /* index rows whose `upto` is below count for nothing; 0: never emptied */
 };
 enum { STATE_SIZE = 64 };
 void state_write(char *to, const struct state *st);

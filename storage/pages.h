@@ -41,8 +41,8 @@ struct tree {
 /* From LMDB's own TREE_BYTES; false: they can't be right. map and pages are set already. */
 bool tree_read(struct tree *x, const char *bytes);
 /* The pages that a search for this key passes, and the leaf it ends in: that one is where the key
- * must be, when it is anywhere. Some microseconds, or less where all of
- * them are known. */
+ * must be, when it is anywhere. Some microseconds, or 0.2 where all of them are known: a descent
+ * (docs/faults.md). */
 bool tree_path_sound(const struct tree *x, struct slice key);
 /* All pages, and how many keys there are. */
 bool tree_sound(const struct tree *x);
