@@ -20,8 +20,7 @@
 #include "base/crc32c.h"
 #include "base/clock.h"
 #include "jsapi/pending_log.h"
-
-#define SEQ_MAX (UINT64_MAX - UINT32_MAX) /* the store gives no higher number */
+#include "storage/storage.h"
 
 enum { CODE_VERSION = 3, KIND_DELTA = 0, KIND_SNAPSHOT = 1 };
 

@@ -8,6 +8,7 @@
 
 #include "base/crc32c.h"
 #include "base/mem.h"
+#include "storage/storage.h"
 
 enum { ROW_VERSION = 1 };
 

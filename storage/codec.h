@@ -68,16 +68,10 @@ static inline uint64_t rd64(const char *p)
     return x;
 }
 
-/* No stream gives a higher number: a number and a 32-bit distance never wrap. */
-static const uint64_t SEQ_MAX = UINT64_MAX - UINT32_MAX;
-
 /* --- records --------------------------------------------------------------------------------- */
 
-enum {
-    RECF_ID = 1,
-    RECF_ID_TAIL = 2,
-    RECF_SKIP = 4
-}; /* SKIP: a number was used up, there is no message */
+/* SKIP: a number was used up, there is no message */
+enum { RECF_ID = 1, RECF_ID_TAIL = 2, RECF_SKIP = 4 };
 enum { RECORD_HEAD = 24, RECORD_ID_HEAD = 8 };
 
 struct record {

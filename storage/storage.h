@@ -91,6 +91,9 @@ void store_account_usage(const struct store *st, struct slice account, int64_t *
 
 /* --- streams --------------------------------------------------------------------------------- */
 
+/* No stream gives a higher number: a number and a 32-bit distance never wrap. */
+static const uint64_t SEQ_MAX = UINT64_MAX - UINT32_MAX;
+
 struct stream_spec {
     struct slice account, name; /* together unique */
     struct slice config;        /* the caller's own bytes (its JSON), kept and handed back */

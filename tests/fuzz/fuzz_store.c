@@ -289,8 +289,8 @@ static void mend_block(struct row *r)
     if (b.used > r->value.len || dir_n > r->value.len - b.used)
         return;
     block_head_write(r->value.data, &b, 1, r->value.data + r->value.len);
-    if (block_read(buf_slice(&r->value), 1, first, &b) ==
-        0) /* else there is no directory to follow */
+    bool directory = block_read(buf_slice(&r->value), 1, first, &b) == 0;
+    if (directory)
         mend_records(r, &b);
 }
 

@@ -16,6 +16,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -138,6 +139,38 @@ static inline void place_remove(struct place *p)
     place_close(p);
     fake_turn_release(&p->ft);
     place_remove_tree(p->dir);
+}
+
+/* --- the file in memory ---------------------------------------------------------------------- */
+
+/* A closed store's file; a test changes the bytes and puts them back. */
+struct image {
+    char *path, *bytes;
+    size_t n;
+};
+
+static inline struct image image_take(struct place *p)
+{
+    struct image x = {.path = xasprintf("%s/jetstream/frond/data.mdb", p->dir)};
+    struct stat sb;
+    int fd = open(x.path, O_RDONLY);
+    assert_int_equal(fstat(fd, &sb), 0);
+    x.n = (size_t)sb.st_size;
+    x.bytes = xmalloc(x.n);
+    assert_int_equal(read(fd, x.bytes, x.n), x.n);
+    close(fd);
+    return x;
+}
+static inline void image_put(const struct image *x)
+{
+    int fd = open(x->path, O_WRONLY | O_TRUNC);
+    assert_int_equal(write(fd, x->bytes, x->n), x->n);
+    close(fd);
+}
+static inline void image_free(struct image *x)
+{
+    free(x->path);
+    free(x->bytes);
 }
 
 /* --- waiting --------------------------------------------------------------------------------- */

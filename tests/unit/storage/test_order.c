@@ -6,48 +6,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/storage/place.h"
 
-#include <sys/stat.h>
-
 #include "base/clock.h"
 #include "storage/blocks.h"
 #include "storage/store.h"
 #include "storage/stream.h"
 
 enum { MESSAGES = 900, BLOCKS = 64 };
-
-/* --- a file in memory ------------------------------------------------------------------------ */
-
-struct image {
-    char *path;
-    char *bytes;
-    size_t n;
-};
-
-static struct image image_take(struct place *p)
-{
-    struct image x = {.path = xasprintf("%s/jetstream/frond/data.mdb", p->dir)};
-    struct stat sb;
-    int fd = open(x.path, O_RDONLY);
-    assert_int_equal(fstat(fd, &sb), 0);
-    x.n = (size_t)sb.st_size;
-    x.bytes = xmalloc(x.n);
-    assert_int_equal(read(fd, x.bytes, x.n), x.n);
-    close(fd);
-    return x;
-}
-
-static void image_put(const struct image *x)
-{
-    int fd = open(x->path, O_WRONLY);
-    assert_int_equal(pwrite(fd, x->bytes, x->n, 0), x->n);
-    close(fd);
-}
-
-static void image_free(struct image *x)
-{
-    free(x->path);
-    free(x->bytes);
-}
 
 /* Turns the bits of mask in the byte `at` of each copy of what is looked for; returns how many. */
 static unsigned turn_bits(struct image *x, struct slice what, size_t at, unsigned mask)
@@ -445,8 +409,6 @@ static void an_erased_message_takes_no_others_along(void **state)
         assert_int_equal(store_remove(find_stream(&p, "S"), &seq, 1, true, on_done, &a), 0);
         wait_answer(&p, &a);
         place_close(&p);
-        struct image x = image_take(&p);
-        image_free(&x);
         reopen(&p);
         assert_int_equal(read_each(find_stream(&p, "S")), MESSAGES);
         buf_release(&head);

@@ -4,7 +4,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/storage/place.h"
 
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "storage/mishap.h"
@@ -92,31 +91,6 @@ static void what_lmdb_writes_is_sound(void **state)
 
 /* --- one wrong bit --------------------------------------------------------------------------- */
 
-struct image {
-    char *path, *bytes;
-    size_t n;
-};
-
-static struct image image_take(struct place *p)
-{
-    struct image x = {.path = xasprintf("%s/jetstream/frond/data.mdb", p->dir)};
-    struct stat sb;
-    int fd = open(x.path, O_RDONLY);
-    assert_int_equal(fstat(fd, &sb), 0);
-    x.n = (size_t)sb.st_size;
-    x.bytes = xmalloc(x.n);
-    assert_int_equal(read(fd, x.bytes, x.n), x.n);
-    close(fd);
-    return x;
-}
-
-static void image_put(const struct image *x)
-{
-    int fd = open(x->path, O_WRONLY | O_TRUNC);
-    assert_int_equal(pwrite(fd, x->bytes, x->n, 0), x->n);
-    close(fd);
-}
-
 /* Is it a page of the subjects' tree, or was it one? */
 static bool has_subjects(const char *page, unsigned kind)
 {
@@ -191,8 +165,7 @@ static void a_subject_is_never_said_to_be_none(void **state)
     print_message("%u right, %u can't tell\n", tried[ALL_RIGHT], tried[CANT_TELL]);
     assert_int_equal(tried[WRONG], 0);
     assert_true(tried[ALL_RIGHT] > 10 && tried[CANT_TELL] > 50);
-    free(x.path);
-    free(x.bytes);
+    image_free(&x);
     finish(&p);
 }
 

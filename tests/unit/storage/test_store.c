@@ -357,13 +357,20 @@ static void a_second_server_is_refused(void **state)
     free(why);
 }
 
-static void a_rollup_leaves_only_itself(void **state)
+/* On two subjects in turn. */
+static struct stream *six_messages(struct place *p)
 {
-    struct place *p = *state;
     struct stream_spec spec = spec_of("S");
     struct stream *s = make(p, &spec);
     for (int i = 0; i < 6; i++)
         put_text(p, s, i % 2 ? "a" : "b", "p");
+    return s;
+}
+
+static void a_rollup_leaves_only_itself(void **state)
+{
+    struct place *p = *state;
+    struct stream *s = six_messages(p);
     struct record_in rec = rec_of("a", "sum");
     rec.flags = REC_ROLLUP_SUBJECT;
     assert_int_equal(put(p, s, &rec).seq, 7);
@@ -379,10 +386,7 @@ static void a_rollup_leaves_only_itself(void **state)
 static void a_rollup_that_nobody_keeps_leaves_nothing_and_at_once(void **state)
 {
     struct place *p = *state;
-    struct stream_spec spec = spec_of("S");
-    struct stream *s = make(p, &spec);
-    for (int i = 0; i < 6; i++)
-        put_text(p, s, i % 2 ? "a" : "b", "p");
+    struct stream *s = six_messages(p);
     struct record_in rec = rec_of("a", "sum");
     struct answer a = {0};
     rec.flags = REC_ROLLUP_ALL | REC_SKIP;
