@@ -13,7 +13,7 @@ genuine server, and scripts/differ writes what it found in the same words. A lin
     h Name: value        a header of it
     b BODY               its payload, when it is long
     x 3                  so many answers are awaited (1 when absent; 0: publish without reply; -: silence is; *: as
-                         many as a pull asked for, or until a status ends it)
+                         many as were asked for, or until a status ends it)
     ? TEXT               ask again until an answer has TEXT in it (each TEXT of several lines); only the last answer counts
 
     A> LINE              client A sends LINE and CR LF (\\r \\n \\t \\xNN are escapes; a last \\: no CR LF)
@@ -25,6 +25,7 @@ genuine server, and scripts/differ writes what it found in the same words. A lin
 
     GET /PATH            a page of the monitoring
     file NAME            a file; its lines follow, each after "| "
+    restart              the server stops and starts again (with a config of its own)
     run ARGUMENTS        the program itself, in the directory of the files: its last words and its exit status
 
     @C.3 in a subject is where to acknowledge what consumer C delivered last of sequence 3. The n-th consumer without a
@@ -69,7 +70,7 @@ MORE_MASKS = (
 
 @dataclass
 class Step:
-    kind: str                  # ">" request, "GET", "file", "run", or a client's sign: > ! ~ - ? | .
+    kind: str                  # ">" request, "GET", "file", "run", "restart", or a client's sign: > ! ~ - ? | .
     words: str = ""            # what follows
     who: str = ""              # the client
     headers: list = field(default_factory=list)
@@ -83,7 +84,7 @@ class Step:
         if self.who:
             return f"{self.who}{self.kind} {self.words}".rstrip()
         if self.kind != ">":
-            return "\n".join([f"{self.kind} {self.words}", *(f"| {line}" for line in self.lines)])
+            return "\n".join([f"{self.kind} {self.words}".rstrip(), *(f"| {line}" for line in self.lines)])
         long = len(self.words) + len(self.body) > 100
         out = [f"> {self.words}" + (f" {self.body}" if self.body and not long else "")]
         out += [f"h {h}" for h in self.headers]
@@ -135,7 +136,7 @@ def _add(talk, mark, rest, where):
     elif mark == ">":
         subject, _, body = rest.partition(" ")
         talk.steps.append(Step(">", subject, body=body))
-    elif mark in ("GET", "file", "run"):
+    elif mark in ("GET", "file", "run", "restart"):
         talk.steps.append(Step(mark, rest))
     elif mark == "|" and step and step.kind == "file":
         step.lines.append(rest)
@@ -154,7 +155,7 @@ def _add(talk, mark, rest, where):
         raise ValueError(where)
 
 
-STATUS = re.compile(r"\|NATS/1\.0 [45]\d\d")
+STATUS = re.compile(r"\|NATS/1\.0 (204|[45]\d\d)")
 
 
 def unescape(text):
@@ -227,6 +228,9 @@ class Player:
             self.client_step(step)
         elif step.kind == ">":
             self.request(step)
+        elif step.kind == "restart":
+            self.close()
+            self.server.restart()
         elif step.kind == "GET":
             self.note(self.page(step.words))
         elif step.kind == "file":
@@ -267,7 +271,7 @@ class Player:
             self.asker.sync()
         answers, wanted = [], step.count
         if wanted in ("-", "*"):
-            wanted = 1 if wanted == "-" else json.loads(step.body)["batch"]
+            wanted = 1 if wanted == "-" else self.wanted(step)
         while len(answers) < wanted:
             try:
                 text = self.asker.hear(QUIET if step.count == "-" else self.patience)
@@ -285,7 +289,16 @@ class Player:
                 answers.append(self.answer(text, name, step))
                 if "|NATS/1.0 503" in answers[-1] or (step.count == "*" and STATUS.match(answers[-1])):
                     break
+            else:  # for a pull that still waits, or from a push consumer
+                self.remember(text.partition("|")[0].split(" ")[3])
         return answers
+
+    @staticmethod
+    def wanted(step):
+        """How many may come when a status ends it."""
+        if step.words.startswith("$JS.API.DIRECT.GET"):
+            return 1000  # one with status 204 comes at the end
+        return int(re.search(r'"batch":(\d+)', step.body).group(1))
 
     def answer(self, text, name, step):
         """What came to the inbox, in our words."""
