@@ -31,7 +31,7 @@ struct route_out {
 };
 
 /* m is borrowed; m->via empty routes by the subject. The domain rename is applied for messages of
- * clients and links (from != NULL). */
+ * links; a client's subject comes here with its new name. */
 void router_publish(struct account *a, const struct route_in *in, struct msg_view *m,
                     struct route_out *out);
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from frondtest import leaf_remote, wait_for, wait_knows
+from frondtest import FakeHub, leaf_remote, wait_for, wait_knows
 
 NINE = ["INFO", "STREAM.>", "CONSUMER.>", "DIRECT.>", "META.>", "SERVER.>", "ACCOUNT.>", "$KV.>", "$OBJ.>"]
 PLAIN = ["$JS.API.>", "$KV.>", "$OBJ.>"]
@@ -115,6 +115,30 @@ def test_default_js_domain_makes_plain_names_the_hubs(scene):
     s.site.cli("kv", "add", "b")
     s.site.cli("kv", "put", "b", "k", "v")
     assert s.site.cli("kv", "get", "b", "k", "--raw").out.strip() == "v"
+
+
+def test_a_name_is_renamed_once(make, site_kind):
+    """What a client says to the site's own domain does not become the hub's, where the plain names are the hub's."""
+    with FakeHub() as fake:
+        site = make(site_kind, name="site", jetstream=True, domain="site", remotes=[leaf_remote(fake.port, account="A")],
+                    config="""accounts { A { users: [{user: a, password: a}] },
+                                         B { jetstream: enabled, users: [{user: b, password: b}] } }
+                              no_auth_user: a
+                              default_js_domain { A: hub }""")
+        link = fake.accept()
+        link.greet()
+        link.take_in()
+        link.send("LS+ $JS.hub.API.>")
+        link.announced()
+        with site.raw() as c:
+            c.hello()
+            c.send("SUB > 1")
+            c.sync()
+            for there, here in (("site.API.STREAM.INFO.A_LONG_NAME_OF_A_STREAM", "API.STREAM.INFO.A_LONG_NAME_OF_A_STREAM"),
+                                ("API.STREAM.INFO.S", "hub.API.STREAM.INFO.S")):
+                c.send(f"PUB $JS.{there} 1", "x")
+                assert c.message().subject == "$JS." + here
+        assert link.leaf_message()[0][1] == "$JS.hub.API.STREAM.INFO.S"
 
 
 def test_default_js_domain_empty_removes_the_denies(scene):
