@@ -1,5 +1,6 @@
 """Core messaging with raw and official clients, the same for Frond and the genuine server."""
 import asyncio
+import time
 
 import pytest
 
@@ -37,6 +38,27 @@ def test_no_responders_are_told_with_503(any_server):
         c.send("SUB R 1", "PUB nobody R 0", "")
         m = c.message()
         assert m.subject == "R" and m.headers.startswith(b"NATS/1.0 503") and m.payload == b""
+
+
+def test_who_has_many_subscriptions_is_told_as_fast_that_nobody_is_there(any_server):
+    """The one that hears the answer is found by the subject, not one by one: all others would wait meanwhile."""
+    def seconds(c):
+        took = []
+        for _ in range(3):
+            began = time.monotonic()
+            c.send(*["PUB nobody R.7 0\r\n"] * 300)
+            assert {c.message().sid for _ in range(300)} == {"7"}
+            took.append(time.monotonic() - began)
+        return min(took)
+
+    with any_server.raw(timeout=60) as few, any_server.raw(timeout=60) as many:
+        few.hello()
+        few.send("SUB R.7 7")
+        many.hello()
+        many.send(*[f"SUB R.{i} {i}" for i in range(50_000)])
+        many.sync()
+        alone = seconds(few)
+        assert seconds(many) < 30 * alone
 
 
 def test_own_messages_are_not_echoed_when_unwanted(any_server):
