@@ -5,6 +5,9 @@
  *     JOINING    the INFO with connect_info: who we are there, and what may cross
  *     UP         later INFOs tell of other addresses
  *
+ * A link that was secured once never says CONNECT in plain again, whatever the next INFO asks for:
+ * who sits between us and the hub must not talk us out of it, nor an address that was gossiped.
+ *
  * What may cross is known in whole before the first interest is told: the hub's permissions, our
  * own denies, and what two JetStream domains keep from each other (base/domain.h).
  *
@@ -172,7 +175,8 @@ static bool hear_greeting(struct leaf *l, const struct leaf_info *info)
     leaf_orphans_hub(l, info->server_id);
     take_gossip(l, info);
     collect_permissions(l, info);
-    if (info->tls_required || l->at.tls || l->cfg->tls)
+    l->secure |= info->tls_required || l->at.tls || l->cfg->tls;
+    if (l->secure)
         start_tls(l);
     else
         leaf_say_connect(l);

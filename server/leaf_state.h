@@ -42,6 +42,7 @@ struct leaf {
     char *tls_name;            /* checked against where an address is a bare IP; NULL: none known */
     struct resolve *resolving; /* with the helper thread; NULL: none */
     bool closing;              /* leaf_close() was called */
+    bool secure;               /* TLS was asked for once: never plain any more */
 
     struct conn *conn; /* NULL in DOWN and RESOLVING */
     struct parse_limits limits;

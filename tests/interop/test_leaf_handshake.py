@@ -56,6 +56,17 @@ def test_fields_of_the_handshake(pair, site_kind):
     wait_for(lambda: scene.link.saw("up", rb"LS\+ \$LDS\.\w{22}\r\n"), 5, "the loop subject")
 
 
+def test_tls_once_is_tls_for_ever(dialling, fake):
+    """A hub that asked for TLS and says nothing of it the next time (it is another one, between us and the hub) gets
+    a handshake, not our credentials."""
+    dialling(remote={"user": "u", "password": "secret"})
+    for tls_required in (True, None):
+        link = fake.accept()
+        link.send(link.info_line(tls_required=tls_required))
+        assert link.take(2) == b"\x16\x03"
+        link.close()
+
+
 def test_two_links_of_one_account_say_the_same_loop_subject(make, site_kind):
     """39, 42: one $LDS subject per account, on every link and after every reconnect."""
     with FakeHub() as one, FakeHub() as two:
