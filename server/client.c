@@ -6,7 +6,9 @@
  *
  *   NEW       memory exists, the socket is ours, nothing is sent
  *   TLS       INFO is sent (unless the handshake comes first); the handshake is under way, or,
- *             where TLS is optional, the first byte has not come yet
+ *             where TLS is optional, the first byte has not come yet (when it does not come in
+ *             the time of a handshake, the client is a plain one: from then on it is asked for
+ *             its name, or pinged, like others)
  *   GREETED   somebody has to be known: only CONNECT is listened to; the timer of authentication
  *             runs. A second CONNECT leads back here from OPEN
  *   CHECKING  the helper thread compares a bcrypt hash; the socket rests
@@ -258,7 +260,7 @@ static void arm_ping(struct client *cl, int64_t ns)
     uint16_t dice;
 
     random_bytes(&dice, sizeof dice);
-    conn_timeout(cl->conn, ns + ns / 5 * dice / UINT16_MAX);
+    conn_timeout(cl->conn, ns + ns / 5 / UINT16_MAX * dice);
 }
 
 void client_set_limits(struct client *cl)
@@ -339,6 +341,7 @@ static void greet(struct client *cl)
 
 static void start_tls(struct client *cl)
 {
+    cl->shaking = true;
     conn_timeout(cl->conn, cl->srv->rules.tls_timeout_ns);
     if (conn_start_tls(cl->conn, cl->srv->tls, true, NULL) < 0)
         client_close(cl, CLIENT_TLS_ERROR, NULL);
@@ -400,7 +403,7 @@ void client_open(struct server *srv, int fd)
         conn_flush(cl->conn);
     }
     if (srv->rules.tls_optional)
-        conn_timeout(cl->conn, auth_required(srv->auth) ? srv->rules.auth_timeout_ns : 0);
+        conn_timeout(cl->conn, srv->rules.tls_timeout_ns);
     else
         start_tls(cl);
 }
@@ -579,6 +582,10 @@ static void time_out(struct client *cl)
 {
     switch ((enum client_state)cl->state) {
     case CLIENT_TLS:
+        if (!cl->shaking) { /* TLS is optional, and nothing came: it is a plain one */
+            greet(cl);
+            return;
+        }
         client_log(cl, LOG_ERROR, "TLS handshake timeout");
         client_close(cl, CLIENT_TLS_ERROR,
                      cl->srv->rules.tls_optional ? NULL : "Secure Connection - TLS Required");

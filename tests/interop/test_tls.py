@@ -117,6 +117,21 @@ def test_plain_and_tls_on_one_port(make, site_kind, certs):
         assert safe.message().payload == b"x"
 
 
+def test_who_says_nothing_is_a_plain_client_where_tls_is_optional(make, site_kind, certs):
+    """It is pinged, so a dead one is found out."""
+    server = make(site_kind, monitor=False,
+                  config=block(certs, "timeout: 1") + "allow_non_tls: true\nping_interval: 1s\nping_max: 1")
+    with server.raw(timeout=30) as c:
+        assert "PING" in c.expect_closed()
+
+
+def test_who_says_nothing_has_to_say_its_name_where_tls_is_optional(make, site_kind, certs):
+    server = make(site_kind, monitor=False,
+                  config=block(certs, "timeout: 1") + "allow_non_tls: true\nauthorization { token: x, timeout: 1 }")
+    with server.raw(timeout=30) as c:
+        assert c.expect_closed() == ["-ERR 'Authentication Timeout'"]
+
+
 def test_handshake_before_info(make, site_kind, certs):
     server = make(site_kind, monitor=False, config=block(certs, "handshake_first: true"))
     s = socket.create_connection(("127.0.0.1", server.port), 5)
