@@ -218,7 +218,7 @@ int options_load(const char *file, const struct options_flags *flags, bool check
 static const struct opt_row more_rows[] = {
     {"server_name", OPT_STRING, AT(server_name), .name = "ServerName"},
     {"http_host", OPT_STRING, AT(http_host), .name = "HTTPHost"},
-    {"max_connections", OPT_INT, AT(max_connections), .name = "MaxConn"},
+    {"max_connections", OPT_INT, AT(max_connections), .name = "MaxConn", .reload = RELOAD_READ},
     {"lame_duck_duration", OPT_DURATION, AT(lame_duck_ns), .name = "LameDuckDuration"},
     {"lame_duck_grace_period", OPT_DURATION, AT(lame_duck_grace_ns), .name = "LameDuckGracePeriod"},
     {"jetstream", OPT_BOOL, AT(js.enabled), .name = "JetStream"},

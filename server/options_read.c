@@ -185,12 +185,20 @@ bool opt_texts(struct opt_reader *r, const struct conf_node *n, const char *what
     return true;
 }
 
+int64_t opt_within_reason(int64_t ns)
+{
+    const int64_t most = INT64_MAX / 4;
+    return ns > most ? most : ns < -most ? -most : ns;
+}
+
 static bool go_duration(struct opt_reader *r, const struct conf_node *n, const char *prefix,
                         int64_t *ns)
 {
     int rc = duration_parse(n->u.str.p, n->u.str.n, ns);
     if (rc < 0)
         opt_error(r, n, "%stime: invalid duration %s", prefix, opt_quote(r, n->u.str));
+    else
+        *ns = opt_within_reason(*ns);
     return rc == 0;
 }
 
@@ -208,7 +216,7 @@ int64_t opt_duration(struct opt_reader *r, const struct conf_node *n, const char
         if (__builtin_mul_overflow(n->u.i, NS_PER_S, &ns))
             opt_error(r, n, "%s value is too big", field);
     }
-    return ns;
+    return opt_within_reason(ns);
 }
 
 bool opt_seconds(struct opt_reader *r, const struct conf_node *n, const char *prefix, int64_t *ns)

@@ -105,6 +105,8 @@ bool opt_texts(struct opt_reader *r, const struct conf_node *n, const char *what
 /* "5s", or a number of seconds; false after a complaint beginning with prefix. */
 bool opt_seconds(struct opt_reader *r, const struct conf_node *n, const char *prefix, int64_t *ns);
 int64_t opt_duration(struct opt_reader *r, const struct conf_node *n, const char *field);
+/* 73 years at most: a time from now on, and a jitter on top, must not overflow anywhere. */
+int64_t opt_within_reason(int64_t ns);
 void opt_mark(struct opt_reader *r, const char *name, enum reload reload, const char *text);
 
 /* Room for one more element in a growing array kept in a buf. */

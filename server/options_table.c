@@ -63,7 +63,7 @@ static const struct opt_row rows[] = {
     {"max_payload", OPT_INT, AT(max_payload), .dflt = MIB, .min = INT64_MIN, .max = INT32_MAX, .reload = RELOAD_READ, .name = "MaxPayload",
      .help = "bytes of a message, header included"},
     {"max_pending", OPT_INT, AT(max_pending), .dflt = 64 * MIB, .name = "MaxPending", .help = "bytes that may wait for one client, and live ones for one link"},
-    {"max_connections max_conn", OPT_CALL, AT(max_connections), .text = "65536", .read = opt_read_max_connections, .name = "MaxConn", .reload = RELOAD_SAME,
+    {"max_connections max_conn", OPT_CALL, AT(max_connections), .text = "65536", .read = opt_read_max_connections, .name = "MaxConn", .reload = RELOAD_READ,
      .help = "clients at a time; 0 lets nobody in"},
     {"max_subscriptions max_subs", OPT_INT, AT(max_subscriptions), .name = "MaxSubs", .help = "per connection; 0: no limit"},
     {"max_sub_tokens max_subscription_tokens", OPT_INT, AT(max_sub_tokens), .min = 1, .max = 255, .name = "MaxSubTokens",
@@ -210,6 +210,7 @@ static bool read_duration_text(struct opt_reader *r, const struct conf_node *n, 
                   opt_quote(r, n->u.str));
         return false;
     }
+    *ns = opt_within_reason(*ns);
     return true;
 }
 

@@ -54,8 +54,14 @@ static int apply_users(struct server *srv, struct auth *fresh)
 
 static void close_excess(struct server *srv)
 {
-    while (server_is_overfull(srv))
-        client_close(client_next(srv, NULL), CLIENT_TOO_MANY, "maximum connections exceeded");
+    unsigned closed = 0;
+
+    for (struct client *cl; server_is_overfull(srv) && (cl = client_next(srv, NULL));) {
+        client_close(cl, CLIENT_TOO_MANY, "maximum connections exceeded");
+        closed++;
+    }
+    if (closed)
+        log_info("Closed %u connections to fall within max_connections", closed);
 }
 
 int server_reload(struct server *srv)

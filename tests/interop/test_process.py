@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from frondtest import FROND_BIN, Raw, wait_for
+from frondtest import FROND_BIN, Raw, free_port, leaf_remote, wait_for
 
 
 def gone(server, timeout=10):
@@ -122,6 +122,39 @@ def test_a_change_that_needs_a_restart_is_refused_as_a_whole(make, site_kind):
     server.wait_log(r"config reload not supported for MaxPending: old=67108864, new=1048576")
     with server.raw() as c:
         assert c.info["max_payload"] == 1048576
+
+
+def test_a_smaller_number_of_connections_counts_at_once(make, site_kind):
+    server = make(site_kind, monitor=False)
+    clients = [server.raw().hello() for _ in range(3)]
+    server.extra = "max_connections: 0"
+    server.write_config()
+    server.reload()
+    server.wait_log("Closed 3 connections to fall within max_connections")
+    for c in clients:
+        assert "-ERR 'maximum connections exceeded'" in c.expect_closed()
+        c.close()
+    server.wait_log("Reloaded server configuration")
+    with server.raw() as c:
+        assert said(c.expect_closed()) == ["-ERR 'maximum connections exceeded'"]
+    server.extra = "max_connections: 5"
+    server.write_config()
+    server.reload()
+    server.wait_log("Reloaded: max_connections = 5")
+    with server.raw() as c:
+        c.hello()
+
+
+def test_times_without_end(make):
+    """The longest durations there are don't overflow when the time of day, or a jitter, is added."""
+    ever = "2562047h47m16s"
+    server = make("frond", jetstream=True, domain="site", reconnect=ever,
+                  remotes=[leaf_remote(free_port(), first_info_timeout=ever)],
+                  config=f"ping_interval: {ever}\nwrite_deadline: {ever}\nlame_duck_duration: {ever}")
+    with server.raw() as c:
+        c.hello()
+        c.send("SUB a 1", "PUB a 1", "x")
+        assert c.message().payload == b"x"
 
 
 def test_a_smaller_max_payload_counts_at_once(make, site_kind):

@@ -507,6 +507,8 @@ static void reload_tells_what_changes_and_refuses_what_can_not(void **state)
          "config reload not supported for MaxPending: old=2097152, new=3145728"},
         {"ping_interval: \"1m\"", "ping_interval: 2s", 0, 1u << RELOAD_READ,
          "Reloaded: ping_interval = 2s\n"},
+        {"max_connections: 9", "max_connections: 0", 0, 1u << RELOAD_READ,
+         "Reloaded: max_connections = -1\n"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
