@@ -57,7 +57,7 @@ static bool may_publish(struct client *cl, struct slice subject, struct slice re
 static uint32_t publish(struct client *cl, const struct op *op)
 {
     struct account *a = cl->ep.account;
-    struct route_in in = {.from = &cl->ep};
+    struct route_in in = {.from = &cl->ep, .renamed = true};
     struct route_out out;
     struct msg_view m = {.subject = account_rename(a, op->subject),
                          .reply = op->reply,

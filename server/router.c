@@ -221,13 +221,13 @@ static bool comes_again(struct slice subject)
     return !slice_starts(subject, SLICE("$JS.ACK.")) && !slice_starts(subject, SLICE("_INBOX."));
 }
 
-/* The rename, written into the view; true when there was one. A client has renamed before it asked
- * for permission: a second time would rename the new name. */
+/* The rename, written into the view; true when there was one. Never twice: the new name, which
+ * stands where the next one would be written, may have another. */
 static bool rename_view(struct account *a, const struct route_in *in, struct msg_view *m)
 {
     struct slice was = msg_route(m), is;
 
-    if (!in->from || !in->from->link)
+    if (!in->from || in->renamed)
         return false;
     is = account_rename(a, was);
     if (is.p == was.p)

@@ -19,8 +19,9 @@
 #include "server/account.h"
 
 struct route_in {
-    struct endpoint *from;      /* NULL: the server itself */
-    bool from_link;             /* came over a link: groups apply */
+    struct endpoint *from; /* NULL: the server itself */
+    bool from_link;        /* came over a link: groups apply */
+    bool renamed; /* the subject is the new name already: clients ask for permission with it */
     const struct slice *groups; /* the queue groups it was chosen for */
     size_t ngroups;
 };
@@ -31,7 +32,7 @@ struct route_out {
 };
 
 /* m is borrowed; m->via empty routes by the subject. The domain rename is applied for messages of
- * links; a client's subject comes here with its new name. */
+ * clients and links (from != NULL). */
 void router_publish(struct account *a, const struct route_in *in, struct msg_view *m,
                     struct route_out *out);
 
