@@ -40,6 +40,7 @@ struct db {
     unsigned depth;               /* how many look through it now */
     uint64_t map_bytes, map_min;  /* as configured */
     void (*trouble)(void *, int); /* the view met damage */
+    bool (*dead)(void *);
     void *trouble_arg;
     MDB_cursor *parked[DB_TABLES]; /* the view's idle cursors */
     uint32_t known[PAGES_KNOWN];   /* pages that were looked at; 0 is a root page */
@@ -250,6 +251,7 @@ int db_open(const struct db_config *cfg, struct db **out, char **why)
     struct db *db = xcalloc(1, sizeof *db);
     db->view.db = db;
     db->trouble = cfg->trouble;
+    db->dead = cfg->dead;
     db->trouble_arg = cfg->trouble_arg;
     err = open_env(db, cfg);
     if (err) {
@@ -499,6 +501,8 @@ struct txn *view_open(struct db *db)
 {
     if (db->depth == 0) {
         int rc = view_begin(db);
+        if (rc == MDB_PANIC && db->dead && db->dead(db->trouble_arg))
+            rc = view_begin(db);
         db->view.err = 0;
         if (rc) {
             log_error("the store can't be read: %s", mdb_strerror(rc));

@@ -36,7 +36,10 @@ struct db_config {
     /* The loop met damage in LMDB's own pages, or the file can't be read; may be NULL. Not during
      * db_open(). */
     void (*trouble)(void *arg, int err);
-    void *trouble_arg;
+    /* The loop wants to read and can't, for a commit has failed: true when db_mend() has helped.
+     * May be NULL. */
+    bool (*dead)(void *arg);
+    void *trouble_arg; /* of both */
 };
 int db_open(const struct db_config *cfg, struct db **out, char **why) MUST_CHECK;
 void db_close(struct db *db);

@@ -215,6 +215,11 @@ static void on_trouble(void *store, int err)
         store_trouble(st, err, "LMDB's pages");
 }
 
+static bool on_dead(void *store)
+{
+    return store_mend(store);
+}
+
 static struct db_config db_config(const struct store *st, const char *dir, bool create)
 {
     uint64_t quota = (uint64_t)st->cfg.max_file_bytes, map = quota * 4;
@@ -226,6 +231,7 @@ static struct db_config db_config(const struct store *st, const char *dir, bool 
                               .map_min = min < GIB ? GIB : min,
                               .create = create,
                               .trouble = on_trouble,
+                              .dead = on_dead,
                               .trouble_arg = (void *)(uintptr_t)st};
 }
 

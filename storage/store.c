@@ -616,10 +616,25 @@ static void take_back(struct store *st, struct batch *failed, int err)
     tell_failure(st);
 }
 
+static bool wants_space(struct store *st, int err)
+{
+    return err == E_SPACE || (err == E_IO && space_is_out(st));
+}
+
+bool store_mend(struct store *st)
+{
+    if (!st->flying || st->failed)
+        return false;
+    writer_wait(st->writer); /* it is failing: that is a moment */
+    bool mended = wants_space(st, st->flying->err) && db_mend(st->db, st->dir) == 0;
+    mishap_locate();
+    return mended;
+}
+
 static void on_failure(struct store *st, struct batch *b)
 {
     int err = b->err;
-    if (err == E_SPACE || (err == E_IO && space_is_out(st))) {
+    if (wants_space(st, err)) {
         err = E_SPACE;
         space_out(st);
     } else if (err == E_IO || err == E_CORRUPT || err == E_READONLY) {

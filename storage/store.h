@@ -137,6 +137,9 @@ void store_refuse_rest(struct store *st);
 /* The file says what can't be: no more commits, no more answers; the host is told, once. what: it
  * can't be read. */
 void store_trouble(struct store *st, int err, const char *what);
+/* LMDB reads nothing any more since the commit that is flying found no space for its first pages,
+ * and the receipt may be a turn away. True: what there was before it can be read again. */
+bool store_mend(struct store *st);
 struct stream *store_by_sid(struct store *st, uint32_t sid);
 void store_publish_name(struct stream *s);
 void store_unpublish_name(struct stream *s);

@@ -5,7 +5,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/storage/place.h"
 
+#include <errno.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
 #include "base/fault.h"
+#include "storage/lmdb.h"
+#include "storage/writer.h"
 
 #ifdef FROND_FAULTS
 
@@ -217,6 +223,54 @@ static void a_broken_device_ends_the_acks(void **state)
     place_remove(&p);
 }
 
+enum { FIRST_PAGES = 2 * 4096 };
+
+static atomic_bool no_room; /* for LMDB's first pages */
+
+/* LMDB calls this one. */
+ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
+{
+    if (no_room && at < FIRST_PAGES && n < FIRST_PAGES) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, p, n, at);
+}
+
+/* LMDB calls its environment dead then. */
+static void who_reads_before_the_receipt_of_a_full_disk_finds_what_there_was(void **state)
+{
+    (void)state;
+    struct place p;
+    struct answer a = {0};
+    struct seen x = {0};
+    place_init(&p);
+    place_open(&p);
+    struct stream_spec spec = spec_of("S");
+    put_text(&p, make(&p, &spec), "x", "1");
+    place_close(&p);
+    place_open(&p);
+    struct stream *s = find_stream(&p, "S");
+    struct record_in rec = rec_of("x", "2");
+    no_room = true;
+    assert_int_equal(store_append(s, &rec, on_append, &a), 0);
+    store_hand_over(p.st);
+    assert_non_null(p.st->flying);
+    writer_wait(p.st->writer);
+    no_room = false;
+    assert_non_null(view_open(p.st->db));
+    view_close(p.st->db);
+    assert_int_equal(store_get(s, 1, on_seen, &x), 0);
+    assert_string_equal(x.text, "1");
+    assert_int_equal(a.calls, 0);
+    wait_answer(&p, &a);
+    assert_int_equal(a.err, E_SPACE);
+    assert_int_equal(p.failed, 0);
+    fake_turn_advance(&p.ft, 5 * NS_PER_S);
+    assert_int_equal(put_text(&p, s, "x", "3"), 2);
+    place_remove(&p);
+}
+
 static void cursors_go_back_too(void **state)
 {
     (void)state;
@@ -246,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_stream_whose_deletion_failed_is_still_there),
         cmocka_unit_test(no_space_refuses_publishes_and_lets_go_later),
         cmocka_unit_test(a_broken_device_ends_the_acks),
+        cmocka_unit_test(who_reads_before_the_receipt_of_a_full_disk_finds_what_there_was),
         cmocka_unit_test(cursors_go_back_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
