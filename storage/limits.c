@@ -33,10 +33,10 @@ static bool over(const struct stream *s)
             (spec->max_bytes > 0 && s->now.bytes > (uint64_t)spec->max_bytes));
 }
 
-/* The time of the first live record, when it isn't known. */
-static void settle_first_ts(struct stream *s)
+/* The record has to be read for it, so it waits until somebody sees it: once a commit. */
+void stream_settle_first_ts(struct stream *s)
 {
-    if (!s->first_ts_stale)
+    if (!s->first_ts_stale || s->life != STREAM_LIVE)
         return;
     s->first_ts_stale = false;
     struct reader r;
@@ -50,15 +50,14 @@ void stream_trim(struct stream *s)
 {
     if (s->life != STREAM_LIVE || s->index.behind)
         return;
-    if (over(s)) {
-        struct reader r;
-        stream_settle_first(s);
-        reader_init(&r, s);
-        while (over(s))
-            stream_drop_any(s, &r, s->now.first_seq);
-        reader_end(&r);
-    }
-    settle_first_ts(s);
+    if (!over(s))
+        return;
+    struct reader r;
+    stream_settle_first(s);
+    reader_init(&r, s);
+    while (over(s))
+        stream_drop_any(s, &r, s->now.first_seq);
+    reader_end(&r);
 }
 
 /* --- a subject's limit ----------------------------------------------------------------------- */
@@ -267,7 +266,6 @@ bool limits_expire(struct stream *s, uint32_t most)
         most--;
     }
     reader_end(&r);
-    settle_first_ts(s);
     if (most && s->now.msgs)
         turn_set(s->st->turn, &s->expiry, due);
     return !most;
@@ -278,6 +276,7 @@ void limits_clock_moved(struct stream *s, int64_t by)
     int64_t oldest = clock_wall() - s->spec.max_age_ns;
     if (s->life != STREAM_LIVE || s->spec.max_age_ns <= 0 || !s->now.msgs)
         return;
+    stream_settle_first_ts(s);
     if (s->now.first_ts <= oldest && s->now.first_ts > oldest - by)
         log_warn("Stream '%.*s > %.*s': max_age is over for messages that were not so old before",
                  SLICE_FMT(s->spec.account), SLICE_FMT(s->spec.name));

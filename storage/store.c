@@ -219,6 +219,7 @@ static void trim_touched(struct batch *b)
         struct stream *s = b->marks[i].stream;
         if (s->life == STREAM_LIVE) {
             stream_trim(s);
+            stream_settle_first_ts(s);
             stream_give_blocks_back(s, false);
             compact_when_due(s);
         }

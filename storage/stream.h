@@ -147,11 +147,13 @@ void stream_drop_lost(struct stream *s, uint64_t seq, struct slice subject);
 void stream_drop_any(struct stream *s, struct reader *r, uint64_t seq);
 /* Enforces max_msgs and max_bytes. */
 void stream_trim(struct stream *s);
+/* now.first_ts is the time of the first live record again, which is read for it. */
+void stream_settle_first_ts(struct stream *s);
 /* Everything up to now.last is gone; the next number will be `next`. */
 void stream_clear(struct stream *s, uint64_t next);
 /* A roll-up of everything: all before seq, which was just stored under subject, are gone. */
 void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject);
-/* After removals: now.first is the first live one again, and first_ts its time. */
+/* After removals: now.first is the first live one again. */
 void stream_settle_first(struct stream *s);
 /* Blocks that end below this number may go: the index has all effects of what was trimmed. */
 uint64_t stream_blocks_floor(const struct stream *s);

@@ -163,6 +163,52 @@ static void ids_are_known_after_a_restart_in_the_past(void **state)
     place_remove(&p);
 }
 
+/* Two keys are put again in one commit, each under a question that looks at the limits. */
+static void put_twice_again(struct place *p, struct stream *s)
+{
+    struct answer a[2] = {0};
+    for (uint64_t i = 0; i < 2; i++) {
+        struct record_in rec = rec_of(i ? "b" : "a", "2");
+        rec.flags = REC_EXPECT_SUBJECT_SEQ;
+        rec.expect_subject_seq = i + 1;
+        assert_int_equal(store_append(s, &rec, on_append, &a[i]), 0);
+    }
+    wait_answer(p, &a[0]);
+    wait_answer(p, &a[1]);
+    assert_int_equal(a[0].err, 0);
+    assert_int_equal(a[1].err, 0);
+}
+
+static void the_first_time_is_that_of_the_first_message(void **state)
+{
+    (void)state;
+    static const char *const key[] = {"a", "b", "c", "d"};
+    for (int memory = 0; memory <= 1; memory++) {
+        struct place p;
+        struct stream_spec spec = spec_of("S");
+        int64_t ts[4];
+        spec.max_msgs_per_subject = 1;
+        spec.memory = memory;
+        place_init(&p);
+        place_open(&p);
+        struct stream *s = make(&p, &spec);
+        for (int i = 0; i < 4; i++) {
+            fake_turn_advance(&p.ft, HOUR);
+            put_text(&p, s, key[i], "1");
+            ts[i] = state_of(s).last_ts;
+        }
+        put_twice_again(&p, s);
+        assert_int_equal(state_of(s).first_seq, 3);
+        assert_int_equal(state_of(s).first_ts, ts[2]);
+        place_close(&p);
+        if (!memory) {
+            place_open(&p);
+            assert_int_equal(state_of(find_stream(&p, "S")).first_ts, ts[2]);
+        }
+        place_remove(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +218,7 @@ int main(void)
         cmocka_unit_test(alone_with_a_time_to_come_it_waits),
         cmocka_unit_test(the_window_of_ids_is_as_long_as_it_says),
         cmocka_unit_test(ids_are_known_after_a_restart_in_the_past),
+        cmocka_unit_test(the_first_time_is_that_of_the_first_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
