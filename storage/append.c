@@ -247,6 +247,7 @@ static void append_now(struct stream *s, const struct record_in *rec, store_appe
     struct waiter *w = batch_wait(s->memory ? st->mem : st->gather, WAIT_APPEND, arg);
     w->fn.append = done;
     store_wake(st);
+    view_keep(st->db); /* until the end of the turn: the next one may look as well */
     w->err = s->life == STREAM_LIVE ? expectations(s, rec, w) : E_CLOSED;
     if (w->err || duplicate(s, rec, w))
         return;

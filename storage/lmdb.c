@@ -6,8 +6,9 @@
  * A transaction is sticky: after the first error every further step is a no-op, and txn_commit()
  * aborts and returns that error. The loop's view is one read transaction, renewed when somebody
  * looks and reset when he is done, because a view that stays open keeps old pages from being used
- * again and the file grows. Cursors of the view are parked per table between uses, so a look costs
- * no allocation.
+ * again and the file grows. Who looks many times in one turn keeps it open between his looks, for
+ * then LMDB finds the tables' roots only once. Cursors of the view are parked per table between
+ * uses, so a look costs no allocation.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/lmdb.h"
@@ -36,7 +37,9 @@ static const char *const table_names[DB_TABLES] = {
 struct db {
     MDB_env *env;
     MDB_dbi dbi[DB_TABLES];
-    struct txn view;              /* the loop's; handle is kept, reset while depth is 0 */
+    struct txn view;              /* the loop's; its handle is kept, and reset while not open */
+    bool open;                    /* the view shows something: a look, or the last one kept it */
+    bool kept;                    /* it stays open when the last look ends */
     unsigned depth;               /* how many look through it now */
     uint64_t map_bytes, map_min;  /* as configured */
     void (*trouble)(void *, int); /* the view met damage */
@@ -285,6 +288,7 @@ static void drop_view(struct db *db)
     if (db->view.handle)
         mdb_txn_abort(db->view.handle);
     db->view.handle = NULL;
+    db->open = false;
 }
 
 static bool is_dead(struct db *db)
@@ -499,7 +503,7 @@ static int view_begin(struct db *db)
 
 struct txn *view_open(struct db *db)
 {
-    if (db->depth == 0) {
+    if (!db->open) {
         int rc = view_begin(db);
         if (rc == MDB_PANIC && db->dead && db->dead(db->trouble_arg))
             rc = view_begin(db);
@@ -511,9 +515,18 @@ struct txn *view_open(struct db *db)
                 db->trouble(db->trouble_arg, err_of(rc));
             return NULL;
         }
+        db->open = true;
     }
     db->depth++;
     return &db->view;
+}
+
+static void view_end(struct db *db)
+{
+    if (!db->open || db->depth > 0)
+        return;
+    mdb_txn_reset(db->view.handle);
+    db->open = false;
 }
 
 void view_close(struct db *db)
@@ -521,8 +534,20 @@ void view_close(struct db *db)
     ASSERT(db->depth > 0);
     if (db->view.err && db->trouble)
         db->trouble(db->trouble_arg, db->view.err);
-    if (--db->depth == 0)
-        mdb_txn_reset(db->view.handle);
+    --db->depth;
+    if (!db->kept || db->view.err)
+        view_end(db);
+}
+
+void view_keep(struct db *db)
+{
+    db->kept = true;
+}
+
+void view_let_go(struct db *db)
+{
+    db->kept = false;
+    view_end(db);
 }
 
 /* LMDB's own word on a table, as of the view. What LMDB hands out lies in the mapping: else it is

@@ -100,6 +100,11 @@ bool view_table_sound(struct txn *view, enum db_table table);
  * NULL when it can't be opened (logged). */
 struct txn *view_open(struct db *db);
 void view_close(struct db *db);
+/* From now on the view stays open between looks, and shows all of them the same commit: until it is
+ * let go, which must be before a receipt tells that something newer is in the file, and at the end
+ * of the turn. */
+void view_keep(struct db *db);
+void view_let_go(struct db *db);
 
 struct walk {
     struct slice key, value;

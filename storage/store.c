@@ -651,6 +651,7 @@ void store_on_back(void *store)
     if (!b)
         return;
     st->flying = NULL;
+    view_let_go(st->db); /* what counts as durable from here on is in the next view */
     if (b->err) {
         on_failure(st, b);
     } else {
@@ -694,7 +695,9 @@ static void on_mem_back(void *store)
 
 static void on_hand_over(void *store)
 {
-    store_hand_over(store);
+    struct store *st = store;
+    view_let_go(st->db);
+    store_hand_over(st);
 }
 
 void store_posts_init(struct store *st)

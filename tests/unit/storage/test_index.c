@@ -4,6 +4,7 @@
 
 #include "storage/store.h"
 #include "storage/stream.h"
+#include "storage/writer.h"
 
 enum { SUBJECTS = 20000 };
 
@@ -189,11 +190,49 @@ static void a_bucket_counts_right_wherever_it_was_killed(void **state)
     place_remove(&p);
 }
 
+static int put_expecting(struct stream *s, uint64_t last, struct answer *a)
+{
+    struct record_in rec = rec_of("a", "p");
+    rec.flags = REC_EXPECT_SUBJECT_SEQ;
+    rec.expect_subject_seq = last;
+    *a = (struct answer){0};
+    return store_append(s, &rec, on_append, a);
+}
+
+/* The view that a put keeps open is older than the receipt of its own commit, after which the
+ * subject's entry goes and only the file knows about it. */
+static void a_row_is_found_after_its_receipt_in_one_turn(void **state)
+{
+    (void)state;
+    struct place p;
+    struct stream_spec spec = spec_of("KV");
+    struct answer a;
+    place_init(&p);
+    place_open(&p);
+    spec.max_msgs_per_subject = 1;
+    struct stream *s = make(&p, &spec);
+    p.st->lazy_at.flush_dirty = 1;
+    p.st->lazy_at.clean_max = 0;
+    assert_int_equal(put_expecting(s, 0, &a), 0);
+    wait_answer(&p, &a);
+    for (uint64_t last = 1; last < 20; last++) {
+        assert_false(index_in_memory(s, SLICE("a")));
+        assert_int_equal(put_expecting(s, last, &a), 0); /* looks, and keeps the view */
+        store_hand_over(p.st);
+        writer_wait(p.st->writer);
+        store_on_back(p.st);
+        assert_int_equal(a.calls, 1);
+        assert_int_equal(a.err, 0);
+    }
+    place_remove(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(twenty_thousand_subjects_survive),
         cmocka_unit_test(a_bucket_counts_right_wherever_it_was_killed),
+        cmocka_unit_test(a_row_is_found_after_its_receipt_in_one_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
