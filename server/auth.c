@@ -12,8 +12,13 @@
  *
  *     auth_check() ──► memory of right passwords? yes: in
  *                      the same pair is being computed? join it
- *                      else a new errand ──► helper: bcrypt_matches(copies)
- *                                        ──► settle(): remember, answer everyone
+ *                      else a new errand, behind the others
+ *                                        ──► helper: bcrypt_matches(copies)
+ *                                        ──► settle(): remember, answer everyone, send the next
+ *
+ * A fleet that comes back after a restart has as many passwords as sites, and each takes its turn.
+ * Few are with the helper at a time, for others need it, too. Where WAITING_MAX wait, who comes is
+ * not refused (client libraries give up for good when they are), but told to come again.
  *
  * What is remembered is SHA-256 over a secret of this table, the stored hash and the password, so
  * nothing in memory helps to find a password, and a reload (a new table) forgets everything.
@@ -36,6 +41,8 @@
 #include "server/loop.h"
 
 #define REMEMBERED_MAX 16384 /* right passwords; when full, all are forgotten */
+#define WAITING_MAX    512   /* errands; 50 s at the usual cost of 11 */
+#define AT_THE_HELPER  2     /* of these: one is computed, one is next */
 
 /* A password that was right. */
 struct right {
@@ -48,6 +55,7 @@ struct errand {
     struct auth *auth; /* a reference */
     unsigned char digest[32];
     char *stored, *shown;   /* copies; the helper's alone while it works */
+    bool sent;              /* the helper has it */
     bool matches;           /* its answer */
     struct auth_try *tries; /* who waits for it, in no order */
 };
@@ -69,8 +77,9 @@ struct auth {
     struct auth_user *nobody;      /* see above; NULL: none */
     char *user, *password, *token; /* single ones; NULL: none */
     unsigned char secret[32];
-    struct htab right; /* struct right */
-    struct list errands;
+    struct htab right;   /* struct right */
+    struct list errands; /* in the order they came: those the helper has are the first */
+    size_t nerrands, nsent;
 };
 
 /* --- users --------------------------------------------------------------------------- */
@@ -313,12 +322,13 @@ static void compute(void *arg) /* helper thread: touches its copies and nothing 
     e->matches = auth_bcrypt_matches(e->stored, e->shown);
 }
 
-static void settle(void *arg)
+/* Out of the list, answered, freed. */
+static void finish(struct errand *e)
 {
-    struct errand *e = arg;
     struct auth *a = e->auth;
     bool yes = e->matches && !a->over;
     list_unlink(&e->link);
+    a->nerrands--;
     if (yes)
         remember(a, e->digest);
     for (struct auth_try *t = e->tries, *next; t; t = next) { /* done() may cancel those behind */
@@ -336,6 +346,37 @@ static void settle(void *arg)
     unref(a);
 }
 
+static void settle(void *arg);
+
+static void send_errands(struct auth *a)
+{
+    LIST_EACH(l, &a->errands)
+    {
+        struct errand *e = LIST_ENTRY(l, struct errand, link);
+        if (e->sent)
+            continue;
+        if (a->nsent >= AT_THE_HELPER || loop_help(a->loop, compute, settle, e) < 0)
+            return;
+        e->sent = true;
+        a->nsent++;
+    }
+}
+
+/* One is back. Those that nobody will compute (the table is over, the helper ends) are a no. */
+static void settle(void *arg)
+{
+    struct errand *e = arg;
+    struct auth *a = e->auth;
+    a->refs++;
+    a->nsent--;
+    finish(e);
+    if (!a->over)
+        send_errands(a);
+    while (a->nsent == 0 && !list_empty(&a->errands))
+        finish(LIST_ENTRY(a->errands.next, struct errand, link));
+    unref(a);
+}
+
 static struct errand *same_errand(struct auth *a, const unsigned char digest[32])
 {
     LIST_EACH(l, &a->errands)
@@ -347,23 +388,26 @@ static struct errand *same_errand(struct auth *a, const unsigned char digest[32]
     return NULL;
 }
 
-static struct errand *send_errand(struct auth *a, const unsigned char digest[32],
-                                  const char *stored, struct slice shown)
+/* NULL: too many wait. */
+static struct errand *errand_new(struct auth *a, const unsigned char digest[32], const char *stored,
+                                 struct slice shown)
 {
+    if (a->nerrands >= WAITING_MAX)
+        return NULL;
     struct errand *e = xcalloc(1, sizeof *e);
     memcpy(e->digest, digest, sizeof e->digest);
     e->auth = a;
     e->stored = xstrdup(stored);
     e->shown = slice_dup(shown);
-    if (loop_help(a->loop, compute, settle, e) < 0) { /* too many wait */
-        free(e->stored);
-        free(e->shown);
-        free(e);
-        return NULL;
-    }
+    list_init(&e->link);
     a->refs++;
+    a->nerrands++;
     list_push_back(&a->errands, &e->link);
-    return e;
+    send_errands(a);
+    if (a->nsent)
+        return e;
+    finish(e); /* the helper takes none: nothing will come back that could send this one */
+    return NULL;
 }
 
 /* Is `shown` the password behind `stored`? user: who it is then (borrowed), NULL for the single
@@ -382,9 +426,9 @@ static enum auth_answer compare(struct auth *a, const char *stored, struct slice
         return AUTH_YES;
     struct errand *e = same_errand(a, digest);
     if (!e)
-        e = send_errand(a, digest, stored, shown);
+        e = errand_new(a, digest, stored, shown);
     if (!e)
-        return AUTH_NO;
+        return AUTH_BUSY;
     struct auth_try *t = xcalloc(1, sizeof *t);
     t->user = user ? auth_user_ref(user) : NULL;
     t->done = done;

@@ -8,6 +8,7 @@
  *         AUTH_NO     -ERR 'Authorization Violation'
  *         AUTH_LATER  bcrypt: the helper thread computes; done(arg, yes, user) comes once,
  *                     unless auth_cancel()
+ *         AUTH_BUSY   too many passwords wait for that: come again later
  *
  * A password that was right is remembered as a keyed hash until the next reload, so a reconnecting
  * fleet costs no bcrypt. Users are counted: a connection keeps its own across a reload, until
@@ -47,7 +48,7 @@ struct auth_hello { /* what a CONNECT shows; empty: absent. Borrowed during the 
     struct slice nonce; /* as we sent it in INFO */
     unsigned type;      /* one bit of enum connection_type; 0: CONNECTION_STANDARD */
 };
-enum auth_answer { AUTH_YES, AUTH_NO, AUTH_LATER };
+enum auth_answer { AUTH_YES, AUTH_NO, AUTH_LATER, AUTH_BUSY };
 /* user: a reference of the callee's (auth_user_unref); NULL: no user of the table. */
 typedef void auth_done_fn(void *arg, bool yes, struct auth_user *user);
 /* *user: as above; *later is set with AUTH_LATER only. done is never called from inside. */

@@ -168,6 +168,10 @@ static void check(struct client *cl, struct auth_hello *who)
     case AUTH_NO:
         refuse(cl, who);
         return;
+    case AUTH_BUSY:
+        client_log(cl, LOG_ERROR, "too many passwords wait to be compared");
+        client_close(cl, CLIENT_AUTH_TIMEOUT, "Authentication Timeout");
+        return;
     case AUTH_LATER:
         client_enter(cl, CLIENT_CHECKING, "bcrypt");
         conn_timeout(cl->conn,

@@ -81,6 +81,8 @@ static int start(struct helper *h)
 
 int helper_give(struct helper *h, turn_fn *work, turn_fn *done, void *arg)
 {
+    if (h->stop)
+        return E_CLOSED;
     if (!h->running && start(h) != 0)
         return E_SYS;
     struct errand *er = xmalloc(sizeof *er);

@@ -32,7 +32,8 @@ struct helper {
 };
 
 void helper_init(struct helper *h, const struct turn *turn);
-/* work(arg) on the thread, then done(arg) on the loop. E_FULL when HELPER_MAX wait. */
+/* work(arg) on the thread, then done(arg) on the loop. E_FULL when HELPER_MAX wait,
+ * E_CLOSED from inside helper_end(). */
 int helper_give(struct helper *h, turn_fn *work, turn_fn *done, void *arg) MUST_CHECK;
 void helper_end(struct helper *h);
 

@@ -1,5 +1,6 @@
 """Core messaging with raw and official clients, the same for Frond and the genuine server."""
 import asyncio
+import ctypes
 import time
 
 import pytest
@@ -108,3 +109,27 @@ def test_official_client_requests_and_replies(any_server, run):
             await two.close()
 
     run(play())
+
+
+def bcrypt(password, salt):
+    crypt = ctypes.CDLL("libcrypt.so.1").crypt
+    crypt.restype = ctypes.c_char_p
+    return crypt(password.encode(), salt.encode()).decode()
+
+
+def test_a_fleet_with_hashed_passwords_comes_in(make, site_kind):
+    """All at once after a restart, when no password is known yet: nobody is refused, nobody who waits keeps a server
+    from ending."""
+    fleet = [(f"u{i}", f"p{i}", bcrypt(f"p{i}", f"$2b$07$abcdefghijklmnopqrs{i:02}u")) for i in range(90)]
+    users = "\n".join(f'{{user: {user}, password: "{stored}"}}' for user, _, stored in fleet)
+    server = make(site_kind, config=f"authorization {{ timeout: 60, users: [\n{users}\n] }}")
+    for ends in (False, True):
+        clients = [server.raw(timeout=60) for _ in fleet]
+        for c, (user, password, _) in zip(clients, fleet):
+            c.send(f'CONNECT {{"verbose": false, "user": "{user}", "pass": "{password}"}}', "PING")
+        if ends:
+            server.restart()
+        for c in clients:
+            c.expect_closed() if ends else c.expect("PONG")
+            c.close()
+        server.restart()
