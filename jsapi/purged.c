@@ -53,8 +53,11 @@ static uint64_t first_left(struct stream *s, struct slice filter, uint64_t from)
 {
     struct store_filter f = {&filter, 1};
     struct read_budget budget = {1, LOOK_AHEAD, UINT64_MAX};
-    uint64_t first = 0;
-    int got = store_read(s, &from, &f, &budget, note_first, &first);
+    uint64_t first = 0, end = from + LOOK_AHEAD;
+    int got;
+    do
+        got = store_read(s, &from, &f, &budget, note_first, &first);
+    while (got == READ_BUDGET && !first && from < end);
     return first || got == READ_END ? first : from;
 }
 

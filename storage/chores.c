@@ -15,7 +15,7 @@
 
 enum { PORTION = 512, ROWS_A_COMMIT = 1024 };
 
-enum chore_kind { CHORE_PURGE, CHORE_SUBJECT, CHORE_EXPIRE, CHORE_LIMITS };
+enum chore_kind { CHORE_PURGE, CHORE_SUBJECT, CHORE_EXPIRE, CHORE_TRIM, CHORE_LIMITS };
 
 struct chore {
     struct list link; /* in s->chores; the first one runs */
@@ -54,11 +54,14 @@ static uint64_t purge_next(const struct chore *c, struct reader *r)
     return c->text_n ? reader_next(r, c->pos) : holes_next_live(&c->s->holes, c->pos);
 }
 
-static bool purge_matches(const struct chore *c, struct reader *r, uint64_t seq)
+static bool purge_matches(const struct chore *c, struct reader *r, uint64_t seq, uint32_t *looks)
 {
-    struct record rec;
-    return stream_live_now(c->s, seq) && (!c->text_n || (reader_know(r, seq, &rec) == 0 &&
-                                                         subject_match(rec.subject, text_of(c))));
+    struct record rec = {.len = 0};
+    bool goes =
+        stream_live_now(c->s, seq) &&
+        (!c->text_n || (reader_know(r, seq, &rec) == 0 && subject_match(rec.subject, text_of(c))));
+    reader_spend(looks, &rec);
+    return goes;
 }
 
 /* True when this portion came to the end of the walk. */
@@ -71,9 +74,9 @@ static bool purge_portion(struct chore *c, uint32_t most)
     if (c->pos < s->now.first_seq)
         c->pos = s->now.first_seq;
     uint64_t seq = purge_next(c, &r);
-    for (; seq && seq <= c->upto && most; most--) {
+    while (seq && seq <= c->upto && most) {
         c->pos = seq + 1;
-        if (purge_matches(c, &r, seq)) {
+        if (purge_matches(c, &r, seq, &most)) {
             if (c->counting) {
                 c->matching++;
             } else if (c->matching - c->purged <= c->keep) {
@@ -81,7 +84,7 @@ static bool purge_portion(struct chore *c, uint32_t most)
                 break;
             } else {
                 s->purging = c->done != NULL;
-                stream_drop_any(s, &r, seq);
+                stream_drop_any(s, &r, seq, &most);
                 s->purging = false;
                 c->purged++;
             }
@@ -149,7 +152,6 @@ static bool limits_step(struct chore *c)
 {
     struct stream *s = c->s;
     uint64_t most = s->spec.max_msgs_per_subject > 0 ? (uint64_t)s->spec.max_msgs_per_subject : 0;
-    stream_trim(s);
     if (limits_expire(s, PORTION))
         return false; /* more are due */
     if (!most)
@@ -157,17 +159,18 @@ static bool limits_step(struct chore *c)
     struct reader r;
     reader_init(&r, s);
     uint64_t seq = 0;
-    for (uint32_t n = PORTION; n; n--) {
-        struct record rec;
+    struct record rec;
+    for (uint32_t n = PORTION; n; reader_spend(&n, &rec)) {
         seq = reader_next(&r, c->pos);
         if (!seq || seq > c->upto)
             break;
         c->pos = seq + 1;
+        rec.len = 0;
         if (!stream_live_now(s, seq) || reader_get(&r, seq, true, &rec))
             continue;
         struct subject *e = index_get(s, rec.subject, false);
-        while (e && e->count > most && !limits_subject(s, e, most))
-            ;
+        if (e)
+            limits_subject_at(s, e, most, seq);
     }
     reader_end(&r);
     return !seq || seq > c->upto;
@@ -186,6 +189,8 @@ static void chore_begin(struct chore *c)
 
 static bool chore_step(struct chore *c)
 {
+    if (!c->begun)
+        chore_begin(c);
     switch (c->kind) {
     case CHORE_PURGE:
         return purge_step(c);
@@ -193,6 +198,8 @@ static bool chore_step(struct chore *c)
         return subject_step(c);
     case CHORE_EXPIRE:
         return !limits_expire(c->s, PORTION);
+    case CHORE_TRIM:
+        return true;
     case CHORE_LIMITS:
         return limits_step(c);
     }
@@ -229,14 +236,12 @@ static enum job_result on_step(struct job *j, const struct job_budget *budget)
     struct stream *s = c->s;
     if (!index_catch_up(s, PORTION))
         return JOB_MORE;
-    if (!c->begun)
-        chore_begin(c);
     do {
         if (gathered_enough(s->st) || s->st->failed) {
             store_wake(s->st);
             return JOB_WAIT;
         }
-        bool over = chore_step(c);
+        bool over = limits_trim(s, PORTION) && chore_step(c);
         stream_give_blocks_back(s, false);
         store_weigh(s->st);
         if (over) {
@@ -250,7 +255,7 @@ static enum job_result on_step(struct job *j, const struct job_budget *budget)
 
 static struct chore *chore_new(struct stream *s, enum chore_kind kind, struct slice text)
 {
-    static const char *const names[] = {"purge", "subject limit", "expiry", "limits"};
+    static const char *const names[] = {"purge", "subject limit", "expiry", "trimming", "limits"};
     struct chore *c = xcalloc(1, sizeof *c + text.n);
     c->s = s;
     c->kind = kind;
@@ -300,6 +305,11 @@ void chore_expire(struct stream *s)
         (void)chore_new(s, CHORE_EXPIRE, (struct slice){0});
 }
 
+void chore_trim(struct stream *s)
+{
+    (void)chore_new(s, CHORE_TRIM, (struct slice){0});
+}
+
 void chore_limits(struct stream *s)
 {
     (void)chore_new(s, CHORE_LIMITS, (struct slice){0});
@@ -314,6 +324,7 @@ void chores_end(struct stream *s, int err)
         t->job_stop(t->loop, &c->job);
         chore_done(c, err);
     }
+    s->trimming = false;
 }
 
 /* --- reclaiming ------------------------------------------------------------------------------ */

@@ -20,6 +20,8 @@ void chore_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *d
 /* The oldest of the subject leave until `most` remain. */
 void chore_subject(struct stream *s, struct slice subject, uint64_t most);
 void chore_expire(struct stream *s);
+/* More is over the stream's limits than goes in one turn. */
+void chore_trim(struct stream *s);
 /* After an update: all limits anew. */
 void chore_limits(struct stream *s);
 /* Ends them; their answers are this error, through the gathering batch. */

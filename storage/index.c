@@ -612,11 +612,11 @@ static bool catch_range(struct stream *s, uint64_t end, uint32_t *steps,
     reader_init(&r, s);
     uint64_t seq = x->catch_pos <= end ? reader_next(&r, x->catch_pos) : 0;
     while (seq && seq <= end && *steps) {
-        struct record rec;
+        struct record rec = {.len = 0};
         bool trim = apply == catch_trim;
         if (reader_know(&r, seq, &rec) == 0 && !(trim && holes_test(&s->holes, seq)))
             apply(s, seq, &rec);
-        --*steps;
+        reader_spend(steps, &rec);
         x->catch_pos = seq + 1;
         seq = reader_next(&r, seq + 1);
     }

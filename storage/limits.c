@@ -18,7 +18,11 @@
 #include "storage/reader.h"
 #include "storage/store.h"
 
-enum { SEARCH = 8192 };
+enum {
+    SEARCH = 8192,                /* looks at records */
+    TRIM_AT_ONCE = BATCH_REMOVED, /* the same, when limits were lowered, or one pushes out many; */
+    TRIM_FEW = 64                 /* while a chore does the rest */
+};
 static const int64_t FOR_EVER = INT64_MAX / 4;
 static const int64_t AHEAD = 60 * NS_PER_S; /* no message is of a time so far to come */
 
@@ -46,18 +50,27 @@ void stream_settle_first_ts(struct stream *s)
     reader_end(&r);
 }
 
+bool limits_trim(struct stream *s, uint32_t looks)
+{
+    struct reader r;
+    if (s->life != STREAM_LIVE || s->index.behind || !over(s))
+        return true;
+    stream_settle_first(s);
+    reader_init(&r, s);
+    while (looks && over(s))
+        stream_drop_any(s, &r, s->now.first_seq, &looks);
+    reader_end(&r);
+    return !over(s);
+}
+
 void stream_trim(struct stream *s)
 {
     if (s->life != STREAM_LIVE || s->index.behind)
         return;
-    if (!over(s))
-        return;
-    struct reader r;
-    stream_settle_first(s);
-    reader_init(&r, s);
-    while (over(s))
-        stream_drop_any(s, &r, s->now.first_seq);
-    reader_end(&r);
+    bool all = limits_trim(s, s->trimming ? TRIM_FEW : TRIM_AT_ONCE);
+    if (!all && list_empty(&s->chores))
+        chore_trim(s); /* any chore begins with it */
+    s->trimming = !all;
 }
 
 /* --- a subject's limit ----------------------------------------------------------------------- */
@@ -79,28 +92,40 @@ static void drop_one(struct stream *s, const struct subject *e, uint64_t seq)
     reader_end(&r);
 }
 
+/* e has more than it may have, and first is its oldest. */
+static void drop_oldest(struct stream *s, struct subject *e, uint64_t first, uint64_t most)
+{
+    uint64_t last = e->last;
+    bool known = !(e->flags & SUBJ_LAST_STALE);
+    if (most && first == last && known) {
+        e->count = 1; /* that was wrong: it is the only one */
+        return;
+    }
+    bool two = most == 1 && e->count == 2 && known;
+    drop_one(s, e, first);
+    if (two && e->count == 1) { /* KV: the one that stays is known */
+        e->first = last;
+        e->flags &= (uint8_t)~SUBJ_FIRST_STALE;
+    }
+}
+
 bool limits_subject(struct stream *s, struct subject *e, uint64_t most)
 {
     while (e->count > most) {
         uint64_t first = index_first(s, e, SEARCH);
         if (!first)
             return e->count <= most; /* nothing there: the count was wrong */
-        if (most && first == e->last && !(e->flags & SUBJ_LAST_STALE)) {
-            e->count = 1; /* wrong, too: it is the only one */
-            return true;
-        }
-        if (most == 1 && e->count == 2 && !(e->flags & SUBJ_LAST_STALE)) {
-            uint64_t last = e->last; /* KV: the one that stays is known */
-            drop_one(s, e, first);
-            if (e->count == 1) {
-                e->first = last;
-                e->flags &= (uint8_t)~SUBJ_FIRST_STALE;
-            }
-            continue;
-        }
-        drop_one(s, e, first);
+        drop_oldest(s, e, first, most);
     }
     return true;
+}
+
+void limits_subject_at(struct stream *s, struct subject *e, uint64_t most, uint64_t seq)
+{
+    if (e->count > most && e->first < seq && !(e->flags & SUBJ_FIRST_STALE))
+        drop_oldest(s, e, e->first, most);
+    if (e->count > most)
+        drop_oldest(s, e, seq, most);
 }
 
 uint64_t limits_first_size(struct stream *s, struct subject *e)
@@ -261,10 +286,8 @@ bool limits_expire(struct stream *s, uint32_t most)
     if (s->life != STREAM_LIVE || s->spec.max_age_ns <= 0)
         return false;
     reader_init(&r, s);
-    while (most && s->now.msgs && (s->now.first_seq <= upto || first_is_over(&r, &upto, &due))) {
-        stream_drop_any(s, &r, s->now.first_seq);
-        most--;
-    }
+    while (most && s->now.msgs && (s->now.first_seq <= upto || first_is_over(&r, &upto, &due)))
+        stream_drop_any(s, &r, s->now.first_seq, &most);
     reader_end(&r);
     if (most && s->now.msgs)
         turn_set(s->st->turn, &s->expiry, due);

@@ -211,13 +211,14 @@ static bool walk_back(struct store_job *l)
     reader_init(&r, s);
     uint64_t low = l->from > s->shown.first_seq ? l->from : s->shown.first_seq;
     uint64_t seq = reader_prev(&r, l->back);
-    for (unsigned n = PORTION; n && seq && seq >= low && l->open.count; n--) {
-        struct record rec;
+    for (uint32_t n = PORTION; n && seq && seq >= low && l->open.count;) {
+        struct record rec = {.len = 0};
         if (reader_get(&r, seq, true, &rec) == 0 && stream_live_shown(s, seq)) {
             const struct wanted w = {l, rec.subject};
             if (htab_del(&l->open, hash_slice(rec.subject), same_name, &w))
                 found_last(l, seq);
         }
+        reader_spend(&n, &rec);
         seq = reader_prev(&r, seq - 1);
     }
     reader_end(&r);
@@ -264,11 +265,13 @@ static int count_portion(struct store_job *l)
     if (l->pos < s->shown.first_seq)
         l->pos = s->shown.first_seq;
     uint64_t seq = reader_next(&r, l->pos);
-    for (unsigned n = PORTION; seq && seq <= l->as_of && n; n--) {
+    for (uint32_t n = PORTION; seq && seq <= l->as_of && n;) {
         struct record rec;
+        rec.len = 0;
         if (stream_live_shown(s, seq) && reader_get(&r, seq, true, &rec) == 0 &&
             matches(l, rec.subject))
             l->count++;
+        reader_spend(&n, &rec);
         l->pos = seq + 1;
         seq = reader_next(&r, l->pos);
     }

@@ -48,9 +48,13 @@ static int hand_out(struct reading *x, uint64_t seq)
 {
     struct stream *s = x->r.s;
     struct record rec;
+    rec.len = 0;
     if (!stream_live_shown(s, seq) || reader_get(&x->r, seq, true, &rec) ||
-        !matches(x->f, rec.subject))
+        !matches(x->f, rec.subject)) {
+        reader_spend(&x->scan, &rec);
         return STEP_ON;
+    }
+    x->scan--;
     uint64_t n = rec.subject.n + rec.hdr.n + rec.payload.n;
     if (s->st->unreadable)
         return STEP_RETRY;
@@ -96,7 +100,7 @@ static int read_on(struct reading *x, uint64_t *from)
             break;
         }
         *from = seq;
-        if (!x->scan--)
+        if (!x->scan)
             return READ_BUDGET;
         int step = hand_out(x, seq);
         if (step == STEP_FULL)
@@ -175,12 +179,13 @@ static int scan_back(struct stream *s, const struct store_filter *f, uint64_t *h
     *found = 0;
     while (!(over = !seq || seq < s->shown.first_seq) && !*found && scan) {
         struct record rec;
+        rec.len = 0;
         if (reader_get(&r, seq, true, &rec) == 0 && matches(f, rec.subject) &&
             stream_live_shown(s, seq))
             *found = seq;
         else
             seq = reader_prev(&r, seq - 1);
-        scan--;
+        reader_spend(&scan, &rec);
     }
     reader_end(&r);
     *high = seq;

@@ -39,6 +39,15 @@ int reader_get(struct reader *r, uint64_t seq, bool check, struct record *rec) M
 /* For who counts or removes: the same with check, but a record with one wrong bit is put right in
  * memory, so that its subject and its size are known. Its message is still nobody's to have. */
 int reader_know(struct reader *r, uint64_t seq, struct record *rec) MUST_CHECK;
+/* Portions are counted in looks at records. A long record costs more than a look: its checksum runs
+ * over all of it, and its pages may have to come from the disk. So it counts as one look more for
+ * each LOOK_BYTES of it. rec->len is 0 where there was none. */
+enum { LOOK_BYTES = 512 };
+static inline void reader_spend(uint32_t *looks, const struct record *rec)
+{
+    uint32_t n = 1 + rec->len / LOOK_BYTES;
+    *looks -= n < *looks ? n : *looks;
+}
 /* The smallest number >= seq, or largest <= seq, that has a record, dead or alive; 0: none. */
 uint64_t reader_next(struct reader *r, uint64_t seq);
 uint64_t reader_prev(struct reader *r, uint64_t seq);

@@ -382,8 +382,9 @@ static bool window_portion(struct stream *s, uint32_t steps)
     window_find(s);
     reader_init(&r, s);
     r.give_back = true;
-    while (steps-- && reader_seek(&r, s->window_pos)) {
-        struct record rec;
+    struct record rec;
+    for (; steps && reader_seek(&r, s->window_pos); reader_spend(&steps, &rec)) {
+        rec.len = 0;
         if (!(r.cur.flags & BLOCK_HAS_MSGID)) {
             s->window_pos = r.cur.last_seq + 1;
             continue;

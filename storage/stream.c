@@ -480,13 +480,14 @@ void stream_drop_lost(struct stream *s, uint64_t seq, struct slice subject)
     buf_release(&copy);
 }
 
-void stream_drop_any(struct stream *s, struct reader *r, uint64_t seq)
+void stream_drop_any(struct stream *s, struct reader *r, uint64_t seq, uint32_t *looks)
 {
-    struct record rec;
+    struct record rec = {.len = 0};
     if (reader_know(r, seq, &rec) == 0)
         stream_drop(s, seq, &rec);
     else
         stream_drop_lost(s, seq, (struct slice){0});
+    reader_spend(looks, &rec);
 }
 
 void stream_settle_first(struct stream *s)

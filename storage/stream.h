@@ -85,6 +85,7 @@ struct stream {
     struct list jobs;         /* jobs that read this stream: ended with it */
     struct list chores;       /* exclusive jobs (purge, limits), one at a time, in order */
     bool purging;             /* what is dropped now is told as purged */
+    bool trimming;            /* a chore takes out what is over the limits */
     struct turn_timer expiry; /* max_age */
 };
 
@@ -143,9 +144,10 @@ void stream_drop_marked(struct stream *s, uint64_t seq, const struct record *r);
 /* The live record seq can't be read any more: removes its number. subject: when it is known from
  * elsewhere, else empty. */
 void stream_drop_lost(struct stream *s, uint64_t seq, struct slice subject);
-/* Removes the live record seq, whatever is left of it. */
-void stream_drop_any(struct stream *s, struct reader *r, uint64_t seq);
-/* Enforces max_msgs and max_bytes. */
+/* Removes the live record seq, whatever is left of it. That takes what it cost from *looks
+ * (reader.h). */
+void stream_drop_any(struct stream *s, struct reader *r, uint64_t seq, uint32_t *looks);
+/* Enforces max_msgs and max_bytes; where very much has to go, a chore does the rest. */
 void stream_trim(struct stream *s);
 /* now.first_ts is the time of the first live record again, which is read for it. */
 void stream_settle_first_ts(struct stream *s);

@@ -3,8 +3,10 @@
 #include "unit/storage/place.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/wait.h>
 
+#include "storage/store.h"
 #include "storage/stream.h"
 
 static int setup(void **state)
@@ -443,6 +445,149 @@ static void a_shorter_age_takes_all_that_is_older(void **state)
     assert_int_equal(state_of(s).msgs, 0);
 }
 
+struct shrinking {
+    struct stream *s;
+    uint64_t before, most, end;
+};
+
+static bool has_shrunk(void *arg)
+{
+    struct shrinking *x = arg;
+    uint64_t now = state_of(x->s).msgs;
+    x->most = x->before - now > x->most ? x->before - now : x->most;
+    x->before = now;
+    return now <= x->end;
+}
+
+/* Turn by turn until `end` messages are left: the most that went in one of them. */
+static uint64_t most_at_once(struct place *p, struct stream *s, uint64_t end)
+{
+    struct shrinking x = {.s = s, .before = state_of(s).msgs, .end = end};
+    p->ft.job_budget_ns = 0; /* a job comes back after each portion */
+    while (!has_shrunk(&x))
+        if (!fake_turn_once(&p->ft))
+            sched_yield(); /* the writer is at work */
+    p->ft.job_budget_ns = 1;
+    return x.most;
+}
+
+static void lower_limits_take_a_large_stream_in_portions(void **state)
+{
+    struct place *p = *state;
+    const uint64_t n = 6 * BATCH_REMOVED;
+    for (int i = 0; i < 3; i++) {
+        struct stream_spec spec = spec_of(i == 0 ? "A" : i == 1 ? "B" : "C");
+        spec.memory = i == 2;
+        struct stream *s = make(p, &spec);
+        struct answer a = {0};
+        fill_quickly(p, s, "a", (unsigned)n);
+        if (i)
+            spec.max_msgs_per_subject = 2;
+        else
+            spec.max_msgs = 2;
+        assert_int_equal(store_stream_update(s, &spec, on_done, &a), 0);
+        assert_in_range(most_at_once(p, s, 2), 1, 3 * BATCH_REMOVED);
+        struct stream_state st = state_of(s);
+        assert_int_equal(st.msgs, 2);
+        assert_int_equal(st.first_seq, n - 1);
+        assert_int_equal(st.num_subjects, 1);
+    }
+}
+
+/* One message pushes out more than a turn's worth; what comes meanwhile doesn't wait. */
+static void one_large_message_takes_many_small_ones_in_portions(void **state)
+{
+    struct place *p = *state;
+    const unsigned n = 6 * BATCH_REMOVED;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    fill_quickly(p, s, "a", n);
+    uint64_t bytes = state_of(s).bytes;
+    struct answer a = {0};
+    spec.max_bytes = (int64_t)bytes;
+    assert_int_equal(store_stream_update(s, &spec, on_done, &a), 0);
+    wait_answer(p, &a);
+    settle(p, s);
+    assert_int_equal(state_of(s).msgs, n);
+    size_t size = (size_t)(bytes - bytes / 16);
+    struct record_in big = {.subject = SLICE("b"), .payload = slice_of(xcalloc(1, size), size)};
+    assert_int_equal(put(p, s, &big).err, 0);
+    assert_true(state_of(s).msgs > n / 2);
+    (void)put_text(p, s, "a", "x");
+    settle(p, s);
+    struct stream_state st = state_of(s);
+    assert_true(st.bytes <= bytes && st.bytes > size);
+    assert_int_equal(st.msgs, st.last_seq - st.first_seq + 1);
+    free((void *)(uintptr_t)big.payload.p);
+}
+
+static void lower_limits_leave_the_newest_of_each_subject(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a = {0};
+    uint64_t gone[] = {3, 4, 2987, 3000};
+    for (int i = 1; i <= 3000; i++) {
+        char subject[8];
+        snprintf(subject, sizeof subject, "k.%d", i % 7);
+        struct record_in rec = rec_of(subject, "x");
+        assert_int_equal(store_append(s, &rec, i < 3000 ? NULL : on_append, &a), 0);
+    }
+    wait_answer(p, &a);
+    a = (struct answer){0};
+    assert_int_equal(store_remove(s, gone, 4, false, on_done, &a), 0);
+    wait_answer(p, &a);
+    for (unsigned most = 3; most; most--) {
+        a = (struct answer){0};
+        spec.max_msgs_per_subject = most;
+        assert_int_equal(store_stream_update(s, &spec, on_done, &a), 0);
+        wait_answer(p, &a);
+        settle(p, s);
+        assert_int_equal(state_of(s).msgs, 7 * most);
+        unsigned left[7] = {0};
+        for (uint64_t seq = 3000; seq; seq--)
+            if (seq != 2987 && seq != 3000)
+                assert_int_equal(store_has(s, seq), seq > 4 && left[seq % 7]++ < most);
+    }
+}
+
+static int count_it(void *arg, const struct record_out *r)
+{
+    (void)r;
+    ++*(unsigned *)arg;
+    return READ_ON;
+}
+
+static void a_long_record_counts_for_several_looks(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    const struct slice nobody = SLICE("nobody.*");
+    const struct store_filter none = {&nobody, 1};
+    size_t n = 60000;
+    struct record_in rec = {.subject = SLICE("a"), .payload = slice_of(xcalloc(1, n), n)};
+    for (int i = 0; i < 50; i++)
+        (void)put(p, s, &rec);
+    reopen(p);
+    s = find_stream(p, "S");
+    struct read_budget budget = {100, 1000, UINT64_MAX};
+    uint64_t from = 1, up_to = 0, found;
+    unsigned seen = 0, looks = 1;
+    while (store_read(s, &from, &none, &budget, count_it, &seen) == READ_BUDGET)
+        looks++;
+    assert_in_range(looks, 5, 10);
+    for (looks = 1; store_look_back(s, &none, &up_to, 1000, &found) == READ_BUDGET;)
+        looks++;
+    assert_in_range(looks, 5, 10);
+    assert_int_equal(found + seen, 0);
+    from = 1; /* what is handed out is bounded in bytes, not in looks */
+    assert_int_equal(store_read(s, &from, NULL, &budget, count_it, &seen), READ_END);
+    assert_int_equal(seen, 50);
+    free((void *)(uintptr_t)rec.payload.p);
+}
+
 /* The expected message lies behind more records than are looked at in one go. */
 static void an_append_waits_for_the_search_of_what_it_expects(void **state)
 {
@@ -477,6 +622,10 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         T(a_shorter_age_takes_all_that_is_older),
         T(an_append_waits_for_the_search_of_what_it_expects),
+        T(lower_limits_take_a_large_stream_in_portions),
+        T(one_large_message_takes_many_small_ones_in_portions),
+        T(lower_limits_leave_the_newest_of_each_subject),
+        T(a_long_record_counts_for_several_looks),
         T(what_was_acked_is_there_after_a_restart),
         T(an_ack_waits_for_the_commit),
         T(a_repeated_id_is_answered_with_the_first_number),
