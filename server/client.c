@@ -5,7 +5,8 @@
  *      └───────┴─────────┴─ any error, any timeout ──────┘
  *
  *   NEW       memory exists, the socket is ours, nothing is sent
- *   TLS       INFO is sent (unless the handshake comes first); the handshake is under way, or,
+ *   TLS       INFO is sent (unless the handshake comes first, or is waited for a moment: a client
+ *             that does not begin it in time gets INFO); the handshake is under way, or,
  *             where TLS is optional, the first byte has not come yet (when it does not come in
  *             the time of a handshake, the client is a plain one: from then on it is asked for
  *             its name, or pinged, like others)
@@ -41,6 +42,8 @@
 #include "server/info.h"
 #include "server/monitor.h"
 #include "server/jshost.h"
+#include "server/options.h"
+#include "server/tls.h"
 
 #define FIRST_PING   (2 * NS_PER_S)
 #define REST_AT_MOST (10 * NS_PER_MS)
@@ -347,6 +350,23 @@ static void start_tls(struct client *cl)
         client_close(cl, CLIENT_TLS_ERROR, NULL);
 }
 
+static void tell_info(struct client *cl)
+{
+    cl->told = true;
+    write_info(cl, false);
+    conn_flush(cl->conn);
+}
+
+/* INFO comes before the handshake. */
+static void begin_tls(struct client *cl)
+{
+    tell_info(cl);
+    if (cl->srv->rules.tls_optional)
+        conn_timeout(cl->conn, cl->srv->rules.tls_timeout_ns);
+    else
+        start_tls(cl);
+}
+
 static bool too_many(struct client *cl)
 {
     if (!server_is_overfull(cl->srv))
@@ -398,24 +418,23 @@ void client_open(struct server *srv, int fd)
         return;
     }
     client_enter(cl, CLIENT_TLS, "TLS is configured");
-    if (!srv->rules.tls_first) {
-        write_info(cl, false);
-        conn_flush(cl->conn);
-    }
-    if (srv->rules.tls_optional)
-        conn_timeout(cl->conn, srv->rules.tls_timeout_ns);
+    if (!srv->rules.tls_first)
+        begin_tls(cl);
+    else if (srv->rules.tls_first_wait_ns)
+        conn_timeout(cl->conn, srv->rules.tls_first_wait_ns);
     else
         start_tls(cl);
 }
 
-/* TLS is optional, and this is the first byte: 22 begins a handshake. */
+/* TLS is optional, and this is the first byte: 22 begins a handshake. Before INFO was told, any
+ * does. */
 static void first_byte(struct client *cl)
 {
     struct slice in = conn_input(cl->conn);
 
     if (in.n == 0)
         return;
-    if (in.p[0] == 22) {
+    if (in.p[0] == 22 || !cl->told) {
         start_tls(cl);
     } else {
         conn_timeout(cl->conn, 0);
@@ -582,6 +601,10 @@ static void time_out(struct client *cl)
 {
     switch ((enum client_state)cl->state) {
     case CLIENT_TLS:
+        if (!cl->told && !cl->shaking) { /* no handshake before INFO, then */
+            begin_tls(cl);
+            return;
+        }
         if (!cl->shaking) { /* TLS is optional, and nothing came: it is a plain one */
             greet(cl);
             return;
@@ -606,11 +629,31 @@ static void time_out(struct client *cl)
 
 /* --- events --------------------------------------------------------------------------------- */
 
+/* Is its key one of those that are listed, where some are? */
+static bool is_pinned(const struct client *cl)
+{
+    const struct tls_options *o = cl->srv->opt->tls;
+    char id[65] = "none";
+
+    if (!o || !o->pinned.n)
+        return true;
+    if (tls_key_id(conn_peer_cert(cl->conn), id))
+        for (size_t i = 0; i < o->pinned.n; i++)
+            if (slice_is(o->pinned.at[i], id))
+                return true;
+    client_log(cl, LOG_ERROR, "TLS handshake error: certificate not pinned (key id: %s)", id);
+    return false;
+}
+
 static void tls_ready(struct client *cl)
 {
     conn_timeout(cl->conn, 0);
-    if (cl->srv->rules.tls_first)
-        write_info(cl, false);
+    if (!is_pinned(cl)) {
+        client_close(cl, CLIENT_TLS_ERROR, NULL);
+        return;
+    }
+    if (!cl->told)
+        tell_info(cl);
     greet(cl);
 }
 

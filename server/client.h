@@ -31,12 +31,13 @@ struct client_rules {
     int64_t auth_timeout_ns;
     int64_t tls_timeout_ns;
     int64_t write_deadline_ns;
-    bool no_stall;        /* no_fast_producer_stall */
-    bool no_headers;      /* no_header_support */
-    size_t traced_max;    /* bytes of a payload in the trace; 0: all */
-    bool tls, tls_verify; /* TLS is asked for */
-    bool tls_optional;    /* allow_non_tls */
-    bool tls_first;       /* handshake_first */
+    bool no_stall;             /* no_fast_producer_stall */
+    bool no_headers;           /* no_header_support */
+    size_t traced_max;         /* bytes of a payload in the trace; 0: all */
+    bool tls, tls_verify;      /* TLS is asked for */
+    bool tls_optional;         /* allow_non_tls */
+    bool tls_first;            /* handshake_first */
+    int64_t tls_first_wait_ns; /* so long, then INFO after all; 0: for ever */
 };
 
 /* Takes the descriptor of a new connection. */

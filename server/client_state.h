@@ -64,6 +64,7 @@ struct client {
     int64_t ping_sent, rtt_ns; /* mono; 0: not known */
     int64_t rtt_guess_ns;      /* from our INFO to its CONNECT; 0: not known */
     int64_t last_word;         /* mono: when it last said something */
+    bool told;                 /* INFO was sent before or in the TLS state */
     bool shaking;              /* a TLS handshake was begun */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes;
 };

@@ -11,7 +11,8 @@
  *   RESOLVING  the helper thread asks for the address of a name
  *   DIALING    the TCP connect is under way
  *   GREETING   waiting for the hub's INFO (1 s)
- *   SECURING   the TLS handshake the INFO asked for (2 s)
+ *   SECURING   the TLS handshake the INFO asked for (2 s); with handshake_first it comes before
+ *              GREETING
  *   JOINING    CONNECT is sent; waiting for the INFO that takes us in (2 s)
  *   UP         our interest is announced and messages flow both ways
  *
@@ -55,9 +56,9 @@
 static const struct sm_rule leaf_rules[] = {
     [LEAF_DOWN] = {"DOWN", SM_TO(LEAF_RESOLVING) | SM_TO(LEAF_DIALING) | SM_TO(LEAF_DOWN)},
     [LEAF_RESOLVING] = {"RESOLVING", SM_TO(LEAF_DIALING) | SM_TO(LEAF_DOWN)},
-    [LEAF_DIALING] = {"DIALING", SM_TO(LEAF_GREETING) | SM_TO(LEAF_DOWN)},
+    [LEAF_DIALING] = {"DIALING", SM_TO(LEAF_GREETING) | SM_TO(LEAF_SECURING) | SM_TO(LEAF_DOWN)},
     [LEAF_GREETING] = {"GREETING", SM_TO(LEAF_SECURING) | SM_TO(LEAF_JOINING) | SM_TO(LEAF_DOWN)},
-    [LEAF_SECURING] = {"SECURING", SM_TO(LEAF_JOINING) | SM_TO(LEAF_DOWN)},
+    [LEAF_SECURING] = {"SECURING", SM_TO(LEAF_JOINING) | SM_TO(LEAF_GREETING) | SM_TO(LEAF_DOWN)},
     [LEAF_JOINING] = {"JOINING", SM_TO(LEAF_UP) | SM_TO(LEAF_DOWN)},
     [LEAF_UP] = {"UP", SM_TO(LEAF_DOWN)},
 };
@@ -524,10 +525,16 @@ static void on_conn(void *arg, struct conn *c, enum conn_event ev)
         return;
     switch (ev) {
     case CONN_CONNECTED:
-        leaf_enter(l, LEAF_GREETING, "connected");
+        if (l->cfg->tls_first)
+            leaf_start_tls(l);
+        else
+            leaf_enter(l, LEAF_GREETING, "connected");
         break;
     case CONN_TLS_READY:
-        leaf_say_connect(l);
+        if (l->cfg->tls_first)
+            leaf_enter(l, LEAF_GREETING, "secured");
+        else
+            leaf_say_connect(l);
         break;
     case CONN_DATA:
         on_data(l);

@@ -54,6 +54,7 @@ struct leaf_config {
     size_t ndeny_imports, ndeny_exports;
     struct tls_context *tls;       /* of the remote's tls block; NULL: none */
     int64_t tls_timeout_ns;        /* 2 s */
+    bool tls_first;                /* the handshake comes before the hub's INFO */
     int64_t reconnect_ns;          /* 1 s */
     int64_t dial_timeout_ns;       /* 1 s */
     int64_t first_info_timeout_ns; /* 1 s */

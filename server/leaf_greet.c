@@ -120,7 +120,7 @@ void leaf_say_connect(struct leaf *l)
     buf_release(&line);
 }
 
-static void start_tls(struct leaf *l)
+void leaf_start_tls(struct leaf *l)
 {
     struct tls_context *ctx = l->cfg->tls;
     if (!ctx && l->host->default_tls)
@@ -176,8 +176,8 @@ static bool hear_greeting(struct leaf *l, const struct leaf_info *info)
     take_gossip(l, info);
     collect_permissions(l, info);
     l->secure |= info->tls_required || l->at.tls || l->cfg->tls;
-    if (l->secure)
-        start_tls(l);
+    if (l->secure && !l->cfg->tls_first)
+        leaf_start_tls(l);
     else
         leaf_say_connect(l);
     return l->conn != NULL;

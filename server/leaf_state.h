@@ -103,6 +103,7 @@ void leaf_slow(struct leaf *l, const char *which);
 /* An INFO, in any state. False: the link is over. */
 bool leaf_hear_info(struct leaf *l, struct slice text);
 void leaf_say_connect(struct leaf *l);
+void leaf_start_tls(struct leaf *l);
 /* An address that is a bare IP is checked against the first host name we were ever told of. */
 void leaf_remember_tls_name(struct leaf *l);
 void leaf_forget_permissions(struct leaf *l);

@@ -192,6 +192,7 @@ static int open_one(struct links *ls, const struct remote_options *r)
         }
         cfg->tls = ls->blocks[i];
         cfg->tls_timeout_ns = r->tls->timeout_ns;
+        cfg->tls_first = r->tls->handshake_first;
     }
     set_domains(srv, cfg);
     err = leaf_open(&ls->host, cfg, &srv->leafs[i]);

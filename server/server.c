@@ -95,8 +95,10 @@ void server_set_rules(struct server *srv)
         .traced_max = (size_t)o->max_traced_msg_len,
         .tls = o->tls != NULL,
         .tls_verify = o->tls && o->tls->verify,
-        .tls_optional = o->tls && o->allow_non_tls,
+        .tls_optional =
+            o->tls && o->allow_non_tls && (!o->tls->handshake_first || o->tls->first_fallback_ns),
         .tls_first = o->tls && o->tls->handshake_first,
+        .tls_first_wait_ns = o->tls ? o->tls->first_fallback_ns : 0,
     };
 }
 

@@ -23,6 +23,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/mem.h"
 
 struct tls_context {
@@ -565,4 +566,25 @@ const char *tls_cipher(const struct tls *t)
 struct slice tls_peer_cert(const struct tls *t)
 {
     return buf_slice(&t->peer_cert);
+}
+
+bool tls_key_id(struct slice cert, char out[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *at = (const unsigned char *)cert.p;
+    unsigned char *der = NULL, sum[32];
+    X509 *x = d2i_X509(NULL, &at, (long)cert.n);
+    int n = x ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &der) : 0;
+    if (n > 0) {
+        sha256(der, (size_t)n, sum);
+        for (size_t i = 0; i < sizeof sum; i++) {
+            out[2 * i] = digits[sum[i] >> 4];
+            out[2 * i + 1] = digits[sum[i] & 15];
+        }
+        out[64] = '\0';
+    }
+    OPENSSL_free(der);
+    X509_free(x);
+    ERR_clear_error();
+    return n > 0;
 }

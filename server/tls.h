@@ -72,5 +72,8 @@ const char *tls_version(const struct tls *t); /* "1.3"; static */
 const char *tls_cipher(const struct tls *t);  /* "TLS_AES_128_GCM_SHA256"; static */
 /* The peer's certificate, DER, if it was verified; borrowed. */
 struct slice tls_peer_cert(const struct tls *t);
+/* What pinned_certs lists: SHA-256 of the public key of a certificate (DER), 64 hex digits. False:
+ * it is no certificate. */
+bool tls_key_id(struct slice cert, char out[65]);
 
 #endif

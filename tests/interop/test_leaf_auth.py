@@ -166,6 +166,15 @@ def test_tls_with_an_authority(scene, pki):
         assert c.message().payload == b"x" * 300000
 
 
+def test_tls_before_info(scene, pki):
+    """handshake_first on both sides."""
+    hub, link, site = scene({"leaf": tls(pki.cert("hub"), "handshake_first: true")},
+                            {"tls": {"ca_file": str(pki.ca), "handshake_first": True}})
+    site.wait_linked()
+    hub.wait_linked()
+    assert link.bytes("up", link.accepted)[:1] == b"\x16" == link.bytes("down", link.accepted)[:1]
+
+
 def test_tls_with_a_client_certificate(scene, pki):
     """20"""
     cert, key = pki.cert("site")

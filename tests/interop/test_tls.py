@@ -1,5 +1,6 @@
 """TLS for clients: upgrade after INFO, handshake first, optional, certificates asked for; Frond and nats-server alike."""
 import asyncio
+import hashlib
 import shutil
 import socket
 import ssl
@@ -117,6 +118,32 @@ def test_plain_and_tls_on_one_port(make, site_kind, certs):
         assert safe.message().payload == b"x"
 
 
+def key_id(certificate):
+    key = subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"], check=True, capture_output=True).stdout
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(key.decode().replace("PUBLIC KEY", "CERTIFICATE"))).hexdigest()
+
+
+def test_pinned_keys(make, site_kind, certs):
+    """An authority's signature is not enough where keys are listed."""
+    for pinned, comes_in in ((certs.client, True), (certs.other, False)):
+        server = make(site_kind, monitor=False, config=block(certs, f'verify: true\npinned_certs: ["{key_id(pinned)}"]'))
+        if comes_in:
+            with server.raw(tls=trusting(certs, client=True)) as c:
+                c.hello()
+        else:
+            with pytest.raises((OSError, EOFError)):
+                with server.raw(tls=trusting(certs, client=True)) as c:
+                    c.hello()
+            server.wait_log("TLS handshake error")
+
+
+def test_pinned_keys_are_asked_of_who_shows_none(make, site_kind, certs):
+    server = make(site_kind, monitor=False, config=block(certs, f'pinned_certs: ["{key_id(certs.client)}"]'))
+    with pytest.raises((OSError, EOFError)):
+        with server.raw(tls=trusting(certs)) as c:
+            c.hello()
+
+
 def test_who_says_nothing_is_a_plain_client_where_tls_is_optional(make, site_kind, certs):
     """It is pinged, so a dead one is found out."""
     server = make(site_kind, monitor=False,
@@ -140,6 +167,25 @@ def test_handshake_before_info(make, site_kind, certs):
     s.sendall(b'CONNECT {"verbose":false}\r\nPING\r\n')
     assert s.recv(4096).startswith(b"PONG\r\n")
     s.close()
+
+
+@pytest.mark.parametrize("more", ["", "allow_non_tls: true"])
+@pytest.mark.parametrize("wait", ["auto", "200ms"])
+def test_who_does_not_begin_the_handshake_gets_info_after_a_moment(make, site_kind, certs, wait, more):
+    server = make(site_kind, monitor=False, config=block(certs, f"handshake_first: {wait}") + more)
+    with server.raw(tls=trusting(certs)) as c:
+        c.hello()
+    if more:
+        with server.raw() as c:
+            c.hello()
+
+
+def test_nobody_is_plain_where_the_handshake_comes_first(make, site_kind, certs):
+    """Not even with allow_non_tls."""
+    server = make(site_kind, monitor=False, config=block(certs, "handshake_first: true") + "allow_non_tls: true")
+    with server.raw(info=False) as c:
+        c.send('CONNECT {"verbose":false}', "PING")
+        assert "PONG" not in c.expect_closed()
 
 
 def test_new_files_count_after_a_reload(make, site_kind, certs, tmp_path):
