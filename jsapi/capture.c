@@ -219,7 +219,7 @@ static void on_receipt(void *arg, const struct store_receipt *r)
         if (r->err == 0) {
             if (t->rolled && !r->duplicate && s->consumers)
                 consumers_purged(s->consumers, slice_cstr(t->rolled_up ? t->rolled_up : ""),
-                                 t->stays ? r->seq : 0);
+                                 t->stays ? r->seq : r->seq + 1, consumers_taken(s->consumers));
             if (t->republish && !r->duplicate)
                 republish(s, r);
             if (reply.n)

@@ -122,7 +122,7 @@ struct consumers {
     struct list holders; /* consumers with something pending */
     bool resting;        /* some consumer or request waits for its socket to drain */
     bool forgotten;      /* between consumers_forget() and consumers_recover() */
-    uint64_t left;       /* taken by a purge since consumers_purged() was last called: none, one, */
+    uint64_t left;       /* taken by a purge since consumers_taken() was last called: none, one, */
     uint64_t left_seq;   /* this one, or several */
 
     /* retention.c */

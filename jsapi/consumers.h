@@ -57,9 +57,14 @@ bool consumers_want_removed_subjects(const struct consumers *cs);
 /* A purge or a roll-up took first … last; subject may be empty. What is pending of it stays so
  * until consumers_purged(). */
 void consumers_leaving(struct consumers *cs, uint64_t first, uint64_t last, struct slice subject);
+/* The one message that purges and roll-ups took since this was asked last, 0: none or several. */
+uint64_t consumers_taken(struct consumers *cs);
+/* Does a consumer stand where the first message left is that matches a purge's filter? */
+bool consumers_follow(const struct consumers *cs, struct slice filter);
 /* A purge or a roll-up of what matches the filter (empty: of all) is on disk: positions move up.
- * first: the first one left of these where that is known; 0: it is looked for. */
-void consumers_purged(struct consumers *cs, struct slice filter, uint64_t first);
+ * first, where somebody follows: none of these is left before it; 0: none is left. one: what
+ * consumers_taken() said when it was on disk. */
+void consumers_purged(struct consumers *cs, struct slice filter, uint64_t first, uint64_t one);
 /* The stream's retention changed: what nobody wants now goes. */
 void consumers_retention(struct consumers *cs);
 

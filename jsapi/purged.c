@@ -10,7 +10,8 @@
  *     it wants more than that           as without a filter, and each pending message is looked up
  *     neither in the other              nothing
  *
- * (pending_purge() does it.) A purge that took one single message of a subject is told to
+ * (pending_purge() does it.) The first message left that matches may be far away: who asked for the
+ * purge looks for it first, in portions (stream_delete.c), if anybody cares. A purge that took one single message of a subject is told to
  * consumers like a deletion, too, after that. Messages that left and still are pending after all
  * this go when it is their turn to be delivered again.
  *
@@ -21,8 +22,6 @@
 #include "base/subject.h"
 #include "jsapi/ack.h"
 #include "jsapi/consumer.h"
-
-#define LOOK_AHEAD 20000 /* records looked at for the first that is left */
 
 enum reach { REACH_NOTHING, REACH_ALL_OF_IT, REACH_PART_OF_IT };
 
@@ -42,23 +41,19 @@ static enum reach reach_of(const struct js_consumer *c, struct slice filter)
     return wider ? REACH_PART_OF_IT : REACH_NOTHING;
 }
 
-static int note_first(void *arg, const struct record_out *m)
+bool consumers_follow(const struct consumers *cs, struct slice filter)
 {
-    *(uint64_t *)arg = m->seq;
-    return READ_STOP;
+    for (size_t i = 0; filter.n && i < cs->n; i++)
+        if (reach_of(cs->at[i], filter) == REACH_ALL_OF_IT)
+            return true;
+    return false;
 }
 
-/* The first message that matches the filter, or where the search for it ended; 0: there is none. */
-static uint64_t first_left(struct stream *s, struct slice filter, uint64_t from)
+uint64_t consumers_taken(struct consumers *cs)
 {
-    struct store_filter f = {&filter, 1};
-    struct read_budget budget = {1, LOOK_AHEAD, UINT64_MAX};
-    uint64_t first = 0, end = from + LOOK_AHEAD;
-    int got;
-    do
-        got = store_read(s, &from, &f, &budget, note_first, &first);
-    while (got == READ_BUDGET && !first && from < end);
-    return first || got == READ_END ? first : from;
+    uint64_t one = cs->left == 1 ? cs->left_seq : 0;
+    cs->left = 0;
+    return one;
 }
 
 static bool not_there(void *stream, uint64_t seq)
@@ -86,21 +81,14 @@ static void move_up(struct js_consumer *c, uint64_t start, bool wider)
     consumer_ready(c);
 }
 
-void consumers_purged(struct consumers *cs, struct slice filter, uint64_t first)
+void consumers_purged(struct consumers *cs, struct slice filter, uint64_t first, uint64_t one)
 {
     struct stream_state st;
-    uint64_t one = cs->left == 1 ? cs->left_seq : 0;
-    bool searched = first > 0;
-    cs->left = 0;
     store_state(cs->stream->store, &st);
     for (size_t i = 0; i < cs->n; i++) {
         struct js_consumer *c = cs->at[i];
         bool was = one && pending_find(&c->pend, one);
         enum reach reach = filter.n ? reach_of(c, filter) : REACH_ALL_OF_IT;
-        if (reach == REACH_ALL_OF_IT && filter.n && !searched) {
-            first = first_left(cs->stream->store, filter, st.first_seq);
-            searched = true;
-        }
         if (!filter.n)
             move_up(c, st.first_seq, false);
         else if (reach == REACH_ALL_OF_IT)

@@ -84,7 +84,7 @@ static bool look(struct search *f)
                 : READ_END;
 
     if (r != READ_BUDGET)
-        none(f, r);
+        none(f, r == READ_END ? 0 : E_IO); /* stopped, and not by us: it can't be read */
     return f->answered;
 }
 

@@ -3,6 +3,7 @@
 #include "jsapi/api.h"
 #include "jsapi/consumers.h"
 #include "jsapi/life.h"
+#include "jsapi/query.h"
 
 /* --- delete ----------------------------------------------------------------------------------- */
 
@@ -66,7 +67,9 @@ void stream_delete(struct request *r)
 struct purge_request {
     uint64_t seq, keep;
     struct slice filter;
-    uint64_t purged; /* when the numbers still have to move up */
+    uint64_t purged;        /* when the numbers still have to move up */
+    uint64_t one;           /* the only one it took (consumers_taken()) */
+    struct msg_query first; /* for the first message left */
 };
 #define AT(field) offsetof(struct purge_request, field)
 static const struct cfg_row rows[] = {
@@ -79,6 +82,30 @@ static const struct cfg_row rows[] = {
 static const struct cfg_table request_table = {"JSApiStreamPurgeRequest", rows,
                                                sizeof(struct purge_request)};
 
+static void say_purged(struct request *r, uint64_t first)
+{
+    const struct purge_request *q = r->arg;
+
+    consumers_purged(r->stream->consumers, q->filter, first, q->one);
+    struct json_out *j = api_ok(r);
+    json_bool(j, "success", true);
+    json_u64(j, "purged", q->purged);
+    api_send(r);
+}
+
+/* The first message left that matches the filter, however far away. */
+static void on_first(void *arg, const struct record_out *m, int err)
+{
+    struct request *r = arg;
+
+    if (api_gone(r))
+        return;
+    if (err) /* damage: nobody moves further than to the first message of all */
+        say_purged(r, 1);
+    else
+        say_purged(r, m ? m->seq : 0);
+}
+
 static void on_moved(void *arg, int err)
 {
     struct request *r = arg;
@@ -90,11 +117,12 @@ static void on_moved(void *arg, int err)
         api_fail(r, JSStreamGeneralErrorF, "%s", err_text(err));
         return;
     }
-    consumers_purged(r->stream->consumers, q->filter, 0);
-    struct json_out *j = api_ok(r);
-    json_bool(j, "success", true);
-    json_u64(j, "purged", q->purged);
-    api_send(r);
+    q->one = consumers_taken(r->stream->consumers);
+    q->first = (struct msg_query){.next_by_subj = q->filter};
+    if (consumers_follow(r->stream->consumers, q->filter))
+        query_one(r->stream, &q->first, on_first, r);
+    else
+        say_purged(r, 0);
 }
 
 static void on_purged(void *arg, int err, uint64_t purged)

@@ -243,6 +243,71 @@ static void a_purge_moves_everybody_up(void **state)
     expect_msg(s, "_INBOX.p", 5, 3, 1, &g);
 }
 
+/* Where a consumer of what was purged stands is exact, and asking for it is no turn's work. */
+static void a_purge_moves_a_consumer_however_far(void **state)
+{
+    struct site *s = *state;
+    const int others = 25000; /* more than is looked at in one go */
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"filter_subject\":\"o.mine\"" EXPLICIT);
+    publish_n(s, "o.other", others);
+    publish_n(s, "o.mine", 3);
+    ask_ok(s, "$JS.API.STREAM.PURGE.S", "{\"filter\":\"o.mine\",\"keep\":1}");
+    assert_int_equal(info(s, "C", "delivered", "stream_seq"), others + 2);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 1);
+    ask_ok(s, "$JS.API.STREAM.PURGE.S", "{\"filter\":\"o.mine\"}");
+    assert_int_equal(info(s, "C", "delivered", "stream_seq"), others + 3);
+    publish_n(s, "o.mine", 1);
+    pull(s, "C", "_INBOX.p", "1");
+    struct got g;
+    expect_msg(s, "_INBOX.p", (uint64_t)others + 4, 1, 1, &g);
+}
+
+/* The purge of o.mine is asked for; then turn by turn until all of it has left the stream, and what
+ * is left is being searched. */
+static void purge_mine(struct site *s, uint64_t others)
+{
+    struct stream_state st;
+    s->ft.job_budget_ns = 0; /* a job comes back after each portion */
+    assert_int_equal(jshost_send(&s->h, ACC, "$JS.API.STREAM.PURGE.S", "_INBOX.purged", NULL,
+                                 "{\"filter\":\"o.mine\"}"),
+                     1);
+    do {
+        (void)fake_turn_once(&s->ft);
+        store_state(store_stream_find(s->store, SLICE("$G"), SLICE("S")), &st);
+    } while (st.msgs > others);
+    (void)fake_turn_once(&s->ft);
+    assert_null(jshost_take(&s->h, "_INBOX.purged"));
+}
+
+/* A message that matches is stored during the search, and the consumer is handed it. */
+static void what_comes_during_the_search_after_a_purge_stays(void **state)
+{
+    struct site *s = *state;
+    const int others = 25000;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"filter_subject\":\"o.mine\"" EXPLICIT);
+    publish_n(s, "o.other", others);
+    publish_n(s, "o.mine", 1);
+    purge_mine(s, (uint64_t)others);
+    assert_int_equal(jshost_send(&s->h, ACC, "o.mine", NULL, NULL, "new"), 1);
+    assert_int_equal(
+        jshost_send(&s->h, ACC, "$JS.API.CONSUMER.MSG.NEXT.S.C", "_INBOX.p", NULL, "1"), 1);
+    for (int i = 0; i < 5; i++)
+        (void)fake_turn_once(&s->ft);
+    assert_null(jshost_take(&s->h, "_INBOX.purged"));
+    s->ft.job_budget_ns = 1;
+    fake_turn_run(&s->ft);
+    struct jshost_msg *m = jshost_take(&s->h, "_INBOX.purged");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"purged\":1"));
+    jshost_msg_free(m);
+    expect_msg(s, "_INBOX.p", (uint64_t)others + 2, 1, 1, &g);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 1);
+    assert_int_equal(info(s, "C", "delivered", "stream_seq"), others + 2);
+}
+
 /* --- stopped ---------------------------------------------------------------------------------- */
 
 /* The leak checker judges: what a request holds is let go when the server stops under it. */
@@ -266,6 +331,16 @@ static void a_stop_meets_a_creation_and_a_change(void **state)
     assert_null(jshost_take(&s->h, "_INBOX.made"));
 }
 
+static void a_stop_meets_the_search_after_a_purge(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"filter_subject\":\"o.mine\"" EXPLICIT);
+    publish_n(s, "o.other", 5000);
+    publish_n(s, "o.mine", 1);
+    purge_mine(s, 5000);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -283,7 +358,10 @@ int main(void)
         T(pullers_hear_of_the_shutdown),
         T(a_message_deleted_while_pending_is_terminated),
         T(a_purge_moves_everybody_up),
+        T(a_purge_moves_a_consumer_however_far),
+        T(what_comes_during_the_search_after_a_purge_stays),
         T(a_stop_meets_a_creation_and_a_change),
+        T(a_stop_meets_the_search_after_a_purge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
