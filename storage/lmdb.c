@@ -40,6 +40,7 @@ struct db {
     struct txn view;              /* the loop's; its handle is kept, and reset while not open */
     bool open;                    /* the view shows something: a look, or the last one kept it */
     bool kept;                    /* it stays open when the last look ends */
+    uint64_t views;               /* how many were opened */
     unsigned depth;               /* how many look through it now */
     uint64_t map_bytes, map_min;  /* as configured */
     void (*trouble)(void *, int); /* the view met damage */
@@ -516,6 +517,7 @@ struct txn *view_open(struct db *db)
             return NULL;
         }
         db->open = true;
+        db->views++;
     }
     db->depth++;
     return &db->view;
@@ -537,6 +539,11 @@ void view_close(struct db *db)
     --db->depth;
     if (!db->kept || db->view.err)
         view_end(db);
+}
+
+uint64_t view_number(const struct db *db)
+{
+    return db->open ? db->views : 0;
 }
 
 void view_keep(struct db *db)

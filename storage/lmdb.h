@@ -105,6 +105,8 @@ void view_close(struct db *db);
  * of the turn. */
 void view_keep(struct db *db);
 void view_let_go(struct db *db);
+/* As long as it is the same, what was found in the view is there still. 0: it isn't open. */
+uint64_t view_number(const struct db *db);
 
 struct walk {
     struct slice key, value;

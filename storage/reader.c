@@ -132,6 +132,26 @@ static bool rescue_known(struct reader *r, uint64_t first, uint64_t seq, struct 
     return true;
 }
 
+/* Removals and questions of one turn are often about neighbours, each with a reader of its own. */
+static void remember(struct reader *r)
+{
+    r->s->recent = r->cur;
+    r->s->recent_view = view_number(r->s->st->db);
+}
+
+/* Takes the block that was taken last, when it holds seq and the view is still that one. */
+static bool recall(struct reader *r, uint64_t seq)
+{
+    const struct stream *s = r->s;
+    if (s->recent_view != view_number(s->st->db) || seq < s->recent.first_seq ||
+        seq > s->recent.last_seq)
+        return false;
+    pass(r);
+    r->cur = s->recent;
+    r->have = r->in_file = r->mapped = true;
+    return true;
+}
+
 enum block_is { BLOCK_SOUND, BLOCK_ERASED, BLOCK_DAMAGED };
 
 /* Takes the block w stands on, when it is sound; *value: all of it. */
@@ -149,6 +169,8 @@ static enum block_is use_block(struct reader *r, struct walk *w, uint64_t first,
     r->have = block_read(*value, r->s->sid, first, &r->cur) == 0;
     r->in_file = true;
     r->mapped = r->have && !parts;
+    if (r->mapped)
+        remember(r);
     if (r->have)
         return BLOCK_SOUND;
     if (parts)
@@ -334,6 +356,8 @@ static bool seek_file(struct reader *r, uint64_t seq)
 {
     if (!need_view(r))
         return false;
+    if (recall(r, seq))
+        return true;
     enum seek said = seek_before(r, seq);
     if (said == SEEK_FOUND && r->cur.last_seq >= seq)
         return true;
@@ -376,6 +400,8 @@ static bool seek_back(struct reader *r, uint64_t seq)
     }
     if (r->s->memory || !need_view(r))
         return false;
+    if (recall(r, seq))
+        return true;
     enum seek said = seek_before(r, seq);
     if (said == SEEK_FOUND && r->cur.last_seq >= seq)
         return true;

@@ -82,6 +82,8 @@ struct stream {
     bool held;          /* or all of them: for the search of the first one's expectation, */
     struct job holding; /* which goes on here */
     struct last_search search;
+    struct block recent;      /* the sound block of the file that was taken last, */
+    uint64_t recent_view;     /* and in which view: view_number() */
     struct list jobs;         /* jobs that read this stream: ended with it */
     struct list chores;       /* exclusive jobs (purge, limits), one at a time, in order */
     bool purging;             /* what is dropped now is told as purged */

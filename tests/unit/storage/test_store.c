@@ -6,8 +6,10 @@
 #include <sched.h>
 #include <sys/wait.h>
 
+#include "storage/reader.h"
 #include "storage/store.h"
 #include "storage/stream.h"
+#include "storage/writer.h"
 
 static int setup(void **state)
 {
@@ -622,12 +624,61 @@ static void an_append_waits_for_the_search_of_what_it_expects(void **state)
     }
 }
 
+static int look_at(struct stream *s, uint64_t seq)
+{
+    struct reader r;
+    struct record rec;
+    reader_init(&r, s);
+    int err = reader_get(&r, seq, true, &rec);
+    bool same = s->recent_view == view_number(s->st->db) && s->recent.p == r.cur.p;
+    assert_true(r.mapped && same);
+    reader_end(&r);
+    return err;
+}
+
+/* A put keeps the view, and looks of that turn take the block of the last one; after a receipt it
+ * is another block. */
+static void a_block_is_remembered_until_the_receipt(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a = {0};
+    uint64_t gone = 6;
+    char text[1000];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    for (int i = 0; i < 150; i++) /* more than a block */
+        put_text(p, s, "a", text);
+    assert_int_equal(view_number(p->st->db), 0);
+    struct record_in rec = rec_of("a", "y");
+    assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
+    assert_int_equal(look_at(s, 5), 0);
+    uint64_t view = view_number(p->st->db);
+    assert_int_equal(look_at(s, gone), 0);
+    assert_int_equal(view_number(p->st->db), view);
+    assert_int_equal(store_remove(s, &gone, 1, true, on_done, &a), 0);
+    store_hand_over(p->st);
+    writer_wait(p->st->writer);
+    store_on_back(p->st);
+    assert_int_equal(a.calls, 1);
+    assert_int_equal(a.err, 0);
+    assert_int_equal(view_number(p->st->db), 0);
+    assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
+    assert_int_equal(look_at(s, gone), E_NOTFOUND);
+    assert_int_equal(look_at(s, gone - 1), 0);
+    assert_true(view_number(p->st->db) > view);
+    fake_turn_run(&p->ft);
+    assert_int_equal(view_number(p->st->db), 0); /* not longer than the turn */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
         T(a_shorter_age_takes_all_that_is_older),
         T(an_append_waits_for_the_search_of_what_it_expects),
+        T(a_block_is_remembered_until_the_receipt),
         T(lower_limits_take_a_large_stream_in_portions),
         T(one_large_message_takes_many_small_ones_in_portions),
         T(lower_limits_leave_the_newest_of_each_subject),
