@@ -38,6 +38,11 @@ struct farewell { /* zero it to begin */
  * later. False: all are out, done() is not called. */
 bool farewell_begin(struct farewell *f, struct loop *l, struct htab *table, farewell_drop_fn *drop,
                     farewell_done_fn *done, void *arg);
+/* Some are left, and the job takes them out. */
+static inline bool farewell_lasts(const struct farewell *f)
+{
+    return f->loop != NULL;
+}
 /* So many of the rest, now, where it is under way; done() is called with the last. */
 void farewell_some(struct farewell *f, size_t n);
 /* The rest, now; done() is called if it was under way. */

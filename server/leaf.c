@@ -48,10 +48,11 @@
 #include "server/leaf_state.h"
 #include "server/loop.h"
 
-#define JOIN_TIMEOUT     (2 * NS_PER_S) /* the reference's */
-#define FEED_BELOW       (32 << 10)     /* bytes the kernel and the connection may hold unsent */
-#define OPS_PER_TURN     2000
-#define CONTROL_LINE_MAX (64u << 10)
+#define JOIN_TIMEOUT      (2 * NS_PER_S) /* the reference's */
+#define FEED_BELOW        (32 << 10)     /* bytes the kernel and the connection may hold unsent */
+#define WAIT_FOR_FAREWELL (10 * NS_PER_MS)
+#define OPS_PER_TURN      2000
+#define CONTROL_LINE_MAX  (64u << 10)
 
 static const struct sm_rule leaf_rules[] = {
     [LEAF_DOWN] = {"DOWN", SM_TO(LEAF_RESOLVING) | SM_TO(LEAF_DIALING) | SM_TO(LEAF_DOWN)},
@@ -284,6 +285,10 @@ static void start_resolve(struct leaf *l)
 static void dial(void *arg)
 {
     struct leaf *l = arg;
+    if (farewell_lasts(&l->leaving)) { /* of the last link's interest: its sinks name us, too */
+        turn_set(loop_turn(l->host->loop), &l->retry, clock_mono() + WAIT_FOR_FAREWELL);
+        return;
+    }
     const struct leaf_url *u = leaf_urls_pick(&l->urls);
     if (!u)
         return;

@@ -478,7 +478,7 @@ void leaf_words_start(struct leaf *l)
 {
     struct account *a = l->ep.account;
     char peer[128];
-    farewell_finish(&l->leaving); /* both are named by the same endpoint */
+    ASSERT(!farewell_lasts(&l->leaving)); /* both are named by the same endpoint; see dial() */
     l->ep.away = false;
     l->ep.cluster = slice_cstr(l->peer_cluster);
     l->ep.deliver_link = deliver;

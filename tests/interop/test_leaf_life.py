@@ -171,3 +171,27 @@ def test_live_traffic_overtakes_a_jetstream_backlog(make, make_relay):
             assert got < 20, got
         rest = drain(pull, 39)
         assert [m.subject for m in rest] == [f"s.{i}" for i in range(1, 40)]
+
+
+def test_much_interest_of_the_last_link_is_taken_out_before_the_next(make):
+    """In portions, however soon the hub is back: no turn of the loop is a large part of it (it was more than half)."""
+    with FakeHub() as hub:
+        site = make("frond", remotes=[leaf_remote(hub.port)], reconnect="100ms")
+        link = hub.accept()
+        link.timeout = 60
+        link.greet()
+        link.take_in()
+        for start in range(0, 100_000, 1000):
+            link.send(*[f"LS+ i.{i}.x" for i in range(start, start + 1000)])
+        link.announced()
+        site.http("/varz?turns=reset")
+        began = time.monotonic()
+        link.close()
+        link = hub.accept(timeout=60)
+        link.timeout = 60
+        link.greet()
+        link.take_in()
+        took = time.monotonic() - began
+        varz = site.http("/varz")
+        assert varz["frond"]["loop"]["turn_cpu_max_ns"] < took * 1e9 / 5, varz["frond"]["loop"]
+        assert varz["subscriptions"] < 1000
