@@ -11,9 +11,9 @@
  *     neither in the other              nothing
  *
  * (pending_purge() does it.) The first message left that matches may be far away: who asked for the
- * purge looks for it first, in portions (stream_delete.c), if anybody cares. A purge that took one single message of a subject is told to
- * consumers like a deletion, too, after that. Messages that left and still are pending after all
- * this go when it is their turn to be delivered again.
+ * purge looks for it first, in portions (stream_delete.c), if anybody cares. A purge that took one
+ * single message of a subject is told to consumers like a deletion, too, after that. Messages that
+ * left and still are pending after all this go when it is their turn to be delivered again.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/consumers.h"

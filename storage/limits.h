@@ -20,8 +20,8 @@ uint64_t limits_first_size(struct stream *s, struct subject *e);
 /* The newest live number (as decided) on a subject, or on any that matches the pattern, into *seq;
  * 0: none. False: not found yet, ask again: it goes on where it was. */
 bool limits_newest(struct stream *s, struct slice subject, uint64_t *seq);
-/* Drops live messages older than max_age, `most` looks (reader.h) at them; true when more are due. Sets the
- * expiry timer. */
+/* Drops live messages older than max_age, `most` looks (reader.h) at them; true when more are due.
+ * Sets the expiry timer. */
 bool limits_expire(struct stream *s, uint32_t most);
 /* The wall clock was set: what that makes old goes, and is told. */
 void limits_clock_moved(struct stream *s, int64_t by);
