@@ -3,7 +3,8 @@
  *     GREETING   INFO says who the hub is; is it a hub at all? Then TLS or CONNECT
  *     SECURING   the handshake is through: CONNECT
  *     JOINING    the INFO with connect_info: who we are there, and what may cross
- *     UP         later INFOs tell of other addresses
+ *     UP         later INFOs tell of other addresses, or of other permissions: these hold for all
+ *                messages from then on
  *
  * A link that was secured once never says CONNECT in plain again, whatever the next INFO asks for:
  * who sits between us and the hub must not talk us out of it, nor an address that was gossiped.
@@ -205,6 +206,8 @@ bool leaf_hear_info(struct leaf *l, struct slice text)
         break;
     case LEAF_UP:
         take_gossip(l, &info);
+        if (info.import || info.export)
+            collect_permissions(l, &info);
         break;
     case LEAF_DOWN:
     case LEAF_RESOLVING:

@@ -19,15 +19,16 @@
 #define SHARE_FROM 16384u /* bytes of header block + payload */
 #define FEW        16
 
-static uint32_t throw_dice(struct account *a, uint32_t sides)
+static uint64_t throw_dice(struct account *a, uint64_t sides)
 {
+    unsigned coarse = sides > UINT32_MAX ? 16 : 0;
     uint64_t x = a->dice;
 
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;
     a->dice = x;
-    return (uint32_t)(((x >> 32) * sides) >> 32);
+    return ((x >> 32) * (sides >> coarse)) >> 32 << coarse;
 }
 
 static inline bool is_echo(const struct route_in *in, const struct sink *s)
@@ -69,7 +70,7 @@ static bool pick_local(struct account *a, const struct route_in *in, const struc
 
     if (q->local == 0)
         return false;
-    at = q->local > 1 ? throw_dice(a, q->local) : 0;
+    at = q->local > 1 ? (uint32_t)throw_dice(a, q->local) : 0;
     for (uint32_t i = 0; i < q->local; i++) {
         struct sink *s = q->members[at];
         enum sink_result r = is_echo(in, s) ? SINK_REFUSED : s->deliver(s, m);
@@ -85,7 +86,7 @@ static bool pick_local(struct account *a, const struct route_in *in, const struc
 static struct endpoint *pick_link(struct account *a, const struct route_in *in,
                                   const struct queue_match *q)
 {
-    uint32_t total = 0, at;
+    uint64_t total = 0, at; /* a weight has nine digits: a few make more than 32 bits */
 
     for (uint32_t i = q->local; i < q->n; i++)
         if (link_may(in, q->members[i]->owner))

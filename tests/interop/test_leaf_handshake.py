@@ -67,6 +67,35 @@ def test_tls_once_is_tls_for_ever(dialling, fake):
         link.close()
 
 
+def test_permissions_may_change_while_the_link_is_up(dialling, fake):
+    site = dialling()
+    link = fake.accept()
+    link.greet()
+    link.take_in()
+    link.send("LS+ secret", "LS+ fine")
+    link.send(link.info_line(export={"deny": ["secret"]}))
+    link.announced()
+    with site.raw() as c:
+        c.hello()
+        c.send("PUB secret 1", "x", "PUB fine 1", "y")
+        c.sync()
+    assert link.leaf_message() == (["LMSG", "fine", "1"], b"y")
+
+
+def test_weights_that_make_more_than_32_bits(dialling, fake):
+    site = dialling()
+    link = fake.accept()
+    link.greet()
+    link.take_in()
+    link.send(*[f"LS+ {s} g 999999999" for s in ("q.*", "q.>", "*.a", ">")], "LS+ q.a g 294967300")
+    link.announced()
+    with site.raw() as c:
+        c.hello()
+        c.send("PUB q.a 1", "x")
+        c.sync()
+    assert link.leaf_message() == (["LMSG", "q.a", "|", "g", "1"], b"x")
+
+
 def test_two_links_of_one_account_say_the_same_loop_subject(make, site_kind):
     """39, 42: one $LDS subject per account, on every link and after every reconnect."""
     with FakeHub() as one, FakeHub() as two:
