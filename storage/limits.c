@@ -68,7 +68,7 @@ void stream_trim(struct stream *s)
     if (s->life != STREAM_LIVE || s->index.behind)
         return;
     bool all = limits_trim(s, s->trimming ? TRIM_FEW : TRIM_AT_ONCE);
-    if (!all && list_empty(&s->chores))
+    if (!all && list_empty(&s->chores) && !s->st->closing) /* else after the next start */
         chore_trim(s); /* any chore begins with it */
     s->trimming = !all;
 }

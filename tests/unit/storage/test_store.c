@@ -529,6 +529,24 @@ static void one_large_message_takes_many_small_ones_in_portions(void **state)
     free((void *)(uintptr_t)big.payload.p);
 }
 
+static void a_stop_meets_lower_limits(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a = {0};
+    fill_quickly(p, s, "a", 6 * BATCH_REMOVED);
+    spec.max_msgs = 2;
+    assert_int_equal(store_stream_update(s, &spec, on_done, &a), 0);
+    reopen(p);
+    s = find_stream(p, "S");
+    assert_true(s->now.msgs > 2);
+    (void)put_text(p, s, "a", "x");
+    (void)most_at_once(p, s, 2);
+    assert_int_equal(state_of(s).msgs, 2);
+    assert_int_equal(state_of(s).first_seq, 6 * BATCH_REMOVED);
+}
+
 static void lower_limits_leave_the_newest_of_each_subject(void **state)
 {
     struct place *p = *state;
@@ -681,6 +699,7 @@ int main(void)
         T(a_block_is_remembered_until_the_receipt),
         T(lower_limits_take_a_large_stream_in_portions),
         T(one_large_message_takes_many_small_ones_in_portions),
+        T(a_stop_meets_lower_limits),
         T(lower_limits_leave_the_newest_of_each_subject),
         T(a_long_record_counts_for_several_looks),
         T(what_was_acked_is_there_after_a_restart),
