@@ -349,7 +349,7 @@ static void visit(struct js_consumer *c, struct buf *head)
     r.left = consumer_num_pending(c);
     bool more = pending_expire(&c->pend, r.now, SLICE_MSGS, ack_gave_up, c);
     bool on = redeliver(&r);
-    if (on && window_open(c)) { /* else an ack makes it ready */
+    if (on && window_open(c) && has_taker(c)) { /* else an ack or a pull makes it ready */
         if (deliver_latest(&r))
             deliver_new(&r);
         else if (r.stop == STOP_NOT)

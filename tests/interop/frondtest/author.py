@@ -127,7 +127,7 @@ class Author:
                                 [f"Nats-Expected-Last-Subject-Sequence: {r.randint(1, self.sent + 1)}"]))
             return Step(">", f"$KV.B.{r.choice(TOKENS)}", body="v" * r.choice((0, 3, 30)), headers=headers)
         if r.random() < 0.6:
-            return Step(">", f"$O.O.C.{r.choice(TOKENS)}", body="chunk" * r.randint(1, 30))
+            return Step(">", f"$O.O.C.{r.choice(TOKENS)}", body="chunk" * r.choice((1, 7, 30, 800)))
         return Step(">", f"$O.O.M.{r.choice(TOKENS)}", body='{"name":"x"}', headers=["Nats-Rollup: sub"])
 
     def other_request(self):
@@ -253,13 +253,15 @@ class Author:
             if c["deliver_policy"] == "last_per_subject":
                 self.listed.add(name)
             if c["deliver_policy"] == "by_start_sequence":
-                c["opt_start_seq"] = r.randint(1, self.sent + 2)
+                c["opt_start_seq"] = r.randint(1, 5)
         filters = {}
         if r.random() < 0.4 or c.get("deliver_policy") == "last_per_subject":
             filters["filter_subject"] = self.subject(stream, wild=True)
         elif r.random() < 0.2:
             filters["filter_subjects"] = sorted({self.subject(stream, wild=True) for _ in range(2)})
         c.update(self.filters.setdefault(name, filters))  # a change of filters is told differently (docs/differences.md)
+        if "opt_start_time" in c and any(key.startswith("filter") for key in c):
+            c["opt_start_time"] = "2090-01-01T00:00:00Z"  # of the past: the genuine server may leave something out (there, too)
         for key, low, high, chance in (("max_deliver", 1, 4, 0.2), ("max_ack_pending", 1, 6, 0.3)):
             if r.random() < chance:
                 c[key] = r.randint(low, high)
@@ -274,7 +276,7 @@ class Author:
                 c[key] = value
         pushed = self.pushed.setdefault(name, r.random() < 0.15)
         if pushed and r.random() < 0.95:
-            c["deliver_subject"] = r.choice(("answer.push", "answer.push", "nobody.hears"))
+            c["deliver_subject"] = r.choice(("later.push", "later.push", "nobody.hears"))
             c = {key: value for key, value in c.items() if key not in ("max_batch", "max_bytes", "max_waiting", "max_expires")}
         if stream in self.streams:
             self.streams[stream]["consumers"].add(name)
@@ -306,7 +308,7 @@ class Author:
             body.update({"expires": HOUR, "idle_heartbeat": HOUR // 4})
         if r.random() < 0.2 and name not in self.listed:
             body["max_bytes"] = r.randint(50, 500)
-        return self.request(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", body, count="-")
+        return self.request(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", body, count="~")
 
     def heard(self, name):
         """Where to acknowledge something of this consumer."""

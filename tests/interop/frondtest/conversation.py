@@ -13,7 +13,7 @@ genuine server, and scripts/differ writes what it found in the same words. A lin
     h Name: value        a header of it
     b BODY               its payload, when it is long
     x 3                  so many answers are awaited (1 when absent; 0: publish without reply; -: silence is; *: as
-                         many as were asked for, or until a status ends it)
+                         many as were asked for, or until a status ends it; ~: what comes goes by unheard)
     ? TEXT               ask again until an answer has TEXT in it (each TEXT of several lines); only the last answer counts
 
     A> LINE              client A sends LINE and CR LF (\\r \\n \\t \\xNN are escapes; a last \\: no CR LF)
@@ -75,7 +75,7 @@ class Step:
     who: str = ""              # the client
     headers: list = field(default_factory=list)
     body: str = ""
-    count: int = 1             # answers awaited; "-": silence is; "*": what a pull gets
+    count: int = 1             # answers awaited; "-": silence is; "*": what a pull gets; "~": unheard
     until: list = field(default_factory=list)
     lines: list = field(default_factory=list)  # of a file
 
@@ -148,7 +148,7 @@ def _add(talk, mark, rest, where):
         elif mark == "?":
             step.until.append(rest)
         else:
-            step.count = rest if rest in "-*" else int(rest)
+            step.count = rest if rest in "-*~" else int(rest)
     elif len(mark) == 2 and mark[0].isupper() and mark[1] in ">!~-?|.":
         talk.steps.append(Step(mark[1], rest, who=mark[0]))
     else:
@@ -258,8 +258,9 @@ class Player:
             self.asker = Ear(self.server.port, timeout=PATIENCE)
             self.asker.hello(**(self.user or {}))
             self.asker.send("SUB answer.* 1")
+            self.asker.send("SUB later.* 2")
         self.asked += 1
-        name = f"answer.{self.asked}"
+        name = f"{'later' if step.count == '~' else 'answer'}.{self.asked}"
         subject, body = self.resolve(step.words), unescape(self.resolve(step.body))
         line = f"{subject} {name}" if step.count != 0 else subject
         if step.headers:
@@ -267,11 +268,13 @@ class Player:
             self.asker.send(f"HPUB {line} {len(head)} {len(head) + len(body)}", head + body)
         else:
             self.asker.send(f"PUB {line} {len(body)}", body)
-        if step.count == 0:
-            self.asker.sync()
-        answers, wanted = [], step.count
-        if wanted in ("-", "*"):
-            wanted = 1 if wanted == "-" else self.wanted(step)
+        if step.count in (0, "~"):
+            self.asker.send("PING")
+            while (text := self.asker.hear(self.patience)) not in ("PONG", None):
+                self.remember((text.partition("|")[0].split(" ") + [""] * 4)[3])
+        answers, wanted = [], {"-": 1, "~": 0}.get(step.count, step.count)
+        if wanted == "*":
+            wanted = self.wanted(step)
         while len(answers) < wanted:
             try:
                 text = self.asker.hear(QUIET if step.count == "-" else self.patience)
@@ -285,12 +288,12 @@ class Player:
                 break
             if not text.startswith(("MSG ", "HMSG ")):
                 answers.append(text)
+            elif text.split(" ", 3)[2] == "2":  # for a pull that still waits, or from a push consumer
+                self.remember(text.partition("|")[0].split(" ")[3])
             elif text.split(" ", 2)[1] == name or not text.split(" ", 2)[1].startswith("answer."):
                 answers.append(self.answer(text, name, step))
                 if "|NATS/1.0 503" in answers[-1] or (step.count == "*" and STATUS.match(answers[-1])):
                     break
-            else:  # for a pull that still waits, or from a push consumer
-                self.remember(text.partition("|")[0].split(" ")[3])
         return answers
 
     @staticmethod

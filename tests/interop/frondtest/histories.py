@@ -79,7 +79,7 @@ def known(step, theirs):
 HARMLESS = tuple(f"$JS.API.{words}" for words in ("INFO", "STREAM.LIST", "STREAM.NAMES", "CONSUMER.NAMES"))
 LOOKS = [Step(">", "$JS.API.STREAM.LIST"), *(Step(">", f"$JS.API.CONSUMER.LIST.{name}") for name in CONSUMERS)]
 CLOSE_LOOKS = LOOKS + [Step(">", f"$JS.API.STREAM.INFO.{name}", body='{"subjects_filter":">","deleted_details":true}')
-                       for name in CONSUMERS]
+                       for name in (*CONSUMERS, "KV_B", "OBJ_O", *COPIES)]
 
 
 def copies(step):
