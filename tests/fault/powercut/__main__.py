@@ -129,7 +129,6 @@ class Examiner:
                 stream.cursors = after.streams[name].cursors if name in after.streams else {}
         return found + self.judge.judge(cut, facts)
 
-
     def lived_on(self, cut):
         """The server starts on what is left, and what its work queue held is collected in the end."""
         server = Frond(self.work / "image", name="powercut", binary=Path(self.args.binary).absolute(), monitor=False,
