@@ -68,8 +68,9 @@ void stream_trim(struct stream *s)
     if (s->life != STREAM_LIVE || s->index.behind)
         return;
     bool all = limits_trim(s, s->trimming ? TRIM_FEW : TRIM_AT_ONCE);
-    if (!all && list_empty(&s->chores) && !s->st->closing) /* else after the next start */
-        chore_trim(s); /* any chore begins with it */
+    /* Any chore begins with it; what a stop leaves over goes after the next start. */
+    if (!all && list_empty(&s->chores) && !s->st->closing)
+        chore_trim(s);
     s->trimming = !all;
 }
 
