@@ -3,13 +3,15 @@
  * The first byte is no talk: bit 0 says whether the client is the restricted user r or whoever it
  * says it is, the rest how many bytes come at a time. The talk is played twice, whole and in
  * pieces, and the client must hear the same both times, and so must a watcher in its account. A
- * witness in another account never hears anything; r is never heard outside what it may publish,
- * and never told what it may not hear; and in the end nothing of the client is left in any account.
+ * witness in another account, whose password nobody can know, never hears anything; r is never heard
+ * outside what it may publish, and never told what it may not hear; and in the end nothing of the
+ * client is left in any account.
  *
  * link: site
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "base/mem.h"
 #include "base/subject.h"
@@ -29,7 +31,7 @@ static const char conf[] = "server_name: site\n"
                            "       publish: {allow: [\"p.>\", \"_INBOX.>\"], deny: \"p.no\"}\n"
                            "       subscribe: {allow: [\"s.>\", \"q.* grp\", \"_INBOX.r.>\"], "
                            "deny: [\"s.no.>\", \"s.*.no\"]}}}] }\n"
-                           "  B { users [ {user: b, password: b} ] }\n"
+                           "  B { users [ {user: b, password: p%016llx} ] }\n"
                            "}\n"
                            "no_auth_user: a\n";
 
@@ -77,13 +79,20 @@ static void end(void)
 
 static void begin(void)
 {
+    unsigned long long secret;
+    ASSERT(getrandom(&secret, sizeof secret, 0) == sizeof secret);
+    char *text = xasprintf(conf, secret);
+    char *hello = xasprintf(
+        "CONNECT {\"user\":\"b\",\"pass\":\"p%016llx\",\"verbose\":false,\"headers\":true}\r\n"
+        "SUB > 1\r\n",
+        secret);
     site_init(&site);
     ASSERT(atexit(end) == 0);
-    ASSERT(site_start(&site, conf) == 0);
+    ASSERT(site_start(&site, text) == 0);
     watcher = enter("CONNECT {\"user\":\"a\",\"pass\":\"a\",\"verbose\":false}\r\nSUB > 1\r\n");
-    witness =
-        enter("CONNECT {\"user\":\"b\",\"pass\":\"b\",\"verbose\":false,\"headers\":true}\r\nSUB > "
-              "1\r\n");
+    witness = enter(hello);
+    free(text);
+    free(hello);
 }
 
 /* --- what was heard --------------------------------------------------------------------------- */
