@@ -12,6 +12,8 @@
  *                           asked again
  *     the store refuses     the position goes back to the last stored one; asked again after a rest
  *     the store fails       the same, by way of replicator_reopened()
+ *     the store lets wait   asked again when it takes messages at once: what waits there has no
+ *                           number yet, and its position must not be on disk before it
  *
  * Two requests of one puller are at least SPACING apart: no storms.
  *
@@ -130,6 +132,12 @@ static void new_names(struct puller *p)
                        p->mirror ? 'M' : 'S', uid);
 }
 
+/* A mirror's position is its own last number. */
+static bool takes_at_once(const struct puller *p)
+{
+    return p->mirror || store_takes_at_once(p->stream->store);
+}
+
 static void ask(struct puller *p)
 {
     struct buf subject = BUF_INIT, hdr = BUF_INIT, body = BUF_INIT;
@@ -153,8 +161,8 @@ static void on_timer(void *arg)
     struct puller *p = arg;
     switch ((enum puller_state)p->state) {
     case PULLER_RESTING:
-        if (p->waiting) /* what was handed to the store must be answered first: it decides where to
-                           go on */
+        /* What was handed to the store must be answered first: it decides where to go on. */
+        if (p->waiting || !takes_at_once(p))
             set_timer(p, 20 * NS_PER_MS);
         else
             ask(p);
@@ -256,7 +264,7 @@ static bool answer_good(struct puller *p, json_t *doc, struct slice hdr)
     free((void *)(uintptr_t)p->consumer.p);
     p->consumer = slice_of(slice_dup(name), name.n);
     (void)snprintf(p->deliver_subject, sizeof p->deliver_subject, "%.*s", SLICE_FMT(subject));
-    p->cseq = 0;
+    p->cseq = p->cseq_seq = 0;
     p->near = json_get_int(doc, "num_pending", NEAR) < NEAR;
     take_identity(p, hdr);
     skip_to_start(p, doc);
@@ -288,10 +296,16 @@ static bool hear_answer(void *arg, struct msg_view *m, void *from)
 
 /* --- receiving ------------------------------------------------------------------------------- */
 
+/* What was handed to the store and is not awaited any more was stored, or p is refused. */
+static bool is_durable(const struct puller *p, uint64_t seq)
+{
+    return p->durable_seq >= seq || (!p->waiting && !p->refused);
+}
+
 static void answer_flow_control(struct puller *p)
 {
     char hdr[128];
-    if (!p->fc[0] || p->durable_seq < p->fc_seq)
+    if (!p->fc[0] || !is_durable(p, p->fc_seq))
         return;
     int n = snprintf(hdr, sizeof hdr,
                      "NATS/1.0\r\nNats-Last-Consumer: %llu\r\nNats-Last-Stream: %llu\r\n\r\n",
@@ -307,7 +321,7 @@ static void owe_answer(struct puller *p, struct slice subject)
     if (subject.n == 0 || subject.n >= sizeof p->fc)
         return;
     (void)snprintf(p->fc, sizeof p->fc, "%.*s", SLICE_FMT(subject));
-    p->fc_seq = p->seq;
+    p->fc_seq = p->cseq_seq;
     p->fc_cseq = p->cseq;
     answer_flow_control(p);
 }
@@ -435,12 +449,17 @@ static bool hear_delivery(void *arg, struct msg_view *m, void *from)
         return true;
     }
     p->cseq = a.cseq;
+    p->cseq_seq = a.sseq;
     p->lag = a.pending ? a.pending - 1 : 0; /* the reference's way to count */
     p->near = a.pending < NEAR;
     if (a.sseq <= p->seq || is_extra(p, a.sseq)) {
         if (a.sseq > p->seq)
             p->seq = a.sseq;
         return true; /* stored before; a consumer that began anew repeats */
+    }
+    if (!takes_at_once(p)) {
+        ask_after(p, 0);
+        return true;
     }
     if (hand_to_store(p, m, &a)) {
         ask_after(p, -1); /* too much waits for the disk: come back from here */

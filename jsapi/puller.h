@@ -17,7 +17,8 @@
  *   (2) `seq` is the origin's number of the last message handed to the store; what the store
  *       refuses takes it back.
  *   (3) An answer to flow control speaks only of messages that are durable here: it may delete them
- *       there.
+ *       there. And only of those this consumer has sent: nats-server takes an answer that is ahead
+ *       of it at its word, and passes over all that come after until it has caught up with that.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_PULLER_H
@@ -63,7 +64,8 @@ struct puller {
     uint64_t seq;                   /* origin's number, see (2) */
     uint64_t durable_seq;           /* the same, on disk here */
     char identity[64];              /* of the origin's stream, "" unknown */
-    uint64_t cseq;                  /* the consumer's number of the last message received */
+    uint64_t cseq;                  /* the consumer's number of the last message received, */
+    uint64_t cseq_seq;              /* and the origin's: below seq where it repeats; 0: none yet */
     uint64_t lag;                   /* as the origin said with the last message */
     bool near;                      /* less than NEAR were missing then: it serves direct gets */
     uint32_t waiting;               /* handed to the store, not answered yet */

@@ -273,6 +273,11 @@ static bool must_wait(const struct stream *s, const struct record_in *rec)
     return s->index.behind || s->held || (s->dedupe.building && dedups(s, rec));
 }
 
+bool store_takes_at_once(const struct stream *s)
+{
+    return !s->index.behind && !s->held && !s->dedupe.building;
+}
+
 static void hold(struct stream *s);
 
 static size_t keep(char *at, struct slice *s)

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
 #include "storage/cursor.h"
+#include "storage/stream.h"
 
 /* --- where to start, how much is left --------------------------------------------------------- */
 
@@ -278,6 +279,125 @@ static void a_copy_that_is_ahead_does_not_block_its_source(void **state)
     assert_int_equal(stream_msgs(s), 200);
 }
 
+/* --- we copy from somebody -------------------------------------------------------------------- */
+
+#define COPY                                                                                       \
+    "{\"name\":\"COPY\",\"sources\":[{\"name\":\"AFAR\",\"external\":{\"api\":\"$JS.hub.API\"}}]}"
+#define ASKED "$JS.hub.API.CONSUMER.CREATE.AFAR"
+
+/* The hub answers the question; where it shall deliver. */
+static char *hub_answers(struct site *s)
+{
+    char text[256], *deliver = xcalloc(1, 64);
+    fake_turn_advance(&s->ft, 3 * NS_PER_S);
+    struct jshost_msg *m = jshost_take(&s->h, ASKED);
+    assert_non_null(m);
+    assert_int_equal(sscanf(strstr(m->text, "\"deliver_subject\":\"") + 19, "%63[^\"]", deliver),
+                     1);
+    char *reply = xasprintf("%.*s", SLICE_FMT(m->reply));
+    snprintf(text, sizeof text, "{\"name\":\"JS_SRC\",\"config\":{\"deliver_subject\":\"%s\"}}",
+             deliver);
+    assert_int_equal(jshost_send(&s->h, ACC, reply, NULL, NULL, text), 1);
+    fake_turn_run(&s->ft);
+    jshost_msg_free(m);
+    free(reply);
+    return deliver;
+}
+
+static void hub_sends(struct site *s, const char *deliver, unsigned seq, unsigned cseq)
+{
+    char reply[96];
+    snprintf(reply, sizeof reply, "$JS.ACK.AFAR.JS_SRC.1.%u.%u.1795263091000000000.0", seq, cseq);
+    assert_int_equal(jshost_send(&s->h, ACC, deliver, reply, NULL, "x"), 1);
+}
+
+static void expect_fc_answer(struct site *s, const char *deliver, unsigned cseq, unsigned seq)
+{
+    char want[128];
+    assert_int_equal(jshost_send(&s->h, ACC, deliver, "$JS.FC.AFAR.JS_SRC.1",
+                                 "NATS/1.0 100 FlowControl Request\r\n\r\n", ""),
+                     1);
+    struct jshost_msg *m = jshost_wait(&s->h, "$JS.FC.>");
+    assert_non_null(m);
+    snprintf(want, sizeof want,
+             "NATS/1.0\r\nNats-Last-Consumer: %u\r\nNats-Last-Stream: %u\r\n\r\n", cseq, seq);
+    assert_true(slice_is(m->hdr, want));
+    jshost_msg_free(m);
+}
+
+static struct stream *the_copy(struct site *s)
+{
+    return store_stream_find(s->store, SLICE("$G"), SLICE("COPY"));
+}
+
+struct awaited {
+    struct site *s;
+    uint64_t n;
+};
+
+static bool has_come(void *arg)
+{
+    const struct awaited *a = arg;
+    struct stream_state st;
+    store_state(the_copy(a->s), &st);
+    return st.msgs == a->n;
+}
+
+static void expect_copied(struct site *s, uint64_t n)
+{
+    struct awaited a = {s, n};
+    assert_true(fake_turn_wait(&s->ft, has_come, &a));
+}
+
+/* A hub that was killed begins anew. Told of more than it has sent again, it would take the rest
+ * for acknowledged and wait for ever. */
+static void a_source_is_told_only_of_what_it_has_sent(void **state)
+{
+    struct site *s = *state;
+    jshost_want(&s->h, ASKED);
+    jshost_want(&s->h, "$JS.FC.>");
+    ask_ok(s, "$JS.API.STREAM.CREATE.COPY", COPY);
+    char *deliver = hub_answers(s);
+    for (unsigned i = 1; i <= 5; i++)
+        hub_sends(s, deliver, i, i);
+    expect_fc_answer(s, deliver, 5, 5);
+    hub_sends(s, deliver, 9, 9); /* a gap: it is asked anew */
+    free(deliver);
+    deliver = hub_answers(s);
+    hub_sends(s, deliver, 1, 1);
+    hub_sends(s, deliver, 2, 2);
+    expect_fc_answer(s, deliver, 2, 2);
+    for (unsigned i = 3; i <= 7; i++)
+        hub_sends(s, deliver, i, i);
+    expect_fc_answer(s, deliver, 7, 7);
+    expect_copied(s, 7);
+    free(deliver);
+}
+
+/* Else a kill in this moment would leave a position that is ahead of the messages. */
+static void a_source_brings_nothing_that_would_have_to_wait(void **state)
+{
+    struct site *s = *state;
+    jshost_want(&s->h, ASKED);
+    ask_ok(s, "$JS.API.STREAM.CREATE.COPY", COPY);
+    char *deliver = hub_answers(s);
+    struct stream *st = the_copy(s);
+    hub_sends(s, deliver, 1, 1);
+    expect_copied(s, 1);
+    st->held = true; /* somebody's expectation is searched for */
+    hub_sends(s, deliver, 2, 2);
+    assert_true(list_empty(&st->parked));
+    free(deliver);
+    jshost_forget(&s->h);
+    fake_turn_advance(&s->ft, 10 * NS_PER_S);
+    assert_null(jshost_take(&s->h, ASKED)); /* not asked for before it can be stored */
+    st->held = false;
+    deliver = hub_answers(s);
+    hub_sends(s, deliver, 2, 1);
+    expect_copied(s, 2);
+    free(deliver);
+}
+
 /* --- restarts --------------------------------------------------------------------------------- */
 
 static void restart(struct site *s)
@@ -394,6 +514,8 @@ int main(void)
         T(a_source_on_a_limits_stream_gets_its_own_name),
         T(a_source_on_a_work_queue_acks_by_flow_control),
         T(a_copy_that_is_ahead_does_not_block_its_source),
+        T(a_source_is_told_only_of_what_it_has_sent),
+        T(a_source_brings_nothing_that_would_have_to_wait),
         T(progress_survives_a_restart),
         T(memory_consumers_are_gone_after_a_restart),
         T(after_a_restart_a_source_waits_to_be_asked),
