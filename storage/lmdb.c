@@ -362,8 +362,12 @@ void db_reader_check(struct db *db)
 
 /* --- transactions ---------------------------------------------------------------------------- */
 
+/* A commit that lacks memory is answered with an error. What the loop looks up it can't do without,
+ * and no memory is no damage. */
 static bool failed(struct txn *t, int rc)
 {
+    if (rc == ENOMEM && !t->write)
+        mem_refused(0); /* LMDB doesn't say how many bytes */
     if (rc && !t->err)
         t->err = err_of(rc);
     return rc != 0;
@@ -508,6 +512,8 @@ struct txn *view_open(struct db *db)
         int rc = view_begin(db);
         if (rc == MDB_PANIC && db->dead && db->dead(db->trouble_arg))
             rc = view_begin(db);
+        if (rc == ENOMEM)
+            mem_refused(0);
         db->view.err = 0;
         if (rc) {
             log_error("the store can't be read: %s", mdb_strerror(rc));
