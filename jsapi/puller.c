@@ -144,6 +144,7 @@ static void ask(struct puller *p)
     new_names(p);
     p->asked_at = clock_mono();
     p->refused = false;
+    p->fc[0] = '\0';
     puller_enter(p, PULLER_ASKING, "request");
     p->inbox_sub = subscribe(p, p->inbox, hear_answer);
     puller_write_request(p, &subject, &hdr, &body);
@@ -326,10 +327,13 @@ static void owe_answer(struct puller *p, struct slice subject)
     answer_flow_control(p);
 }
 
+/* Not of a consumer whose last message was not taken: what comes behind that means nothing. */
 static void hear_status(struct puller *p, struct msg_view *m)
 {
     struct slice value;
     uint64_t number;
+    if (p->ask_again || p->refused)
+        return;
     if (m->reply.n) {
         owe_answer(p, m->reply);
         return;
@@ -449,10 +453,10 @@ static bool hear_delivery(void *arg, struct msg_view *m, void *from)
         return true;
     }
     p->cseq = a.cseq;
-    p->cseq_seq = a.sseq;
     p->lag = a.pending ? a.pending - 1 : 0; /* the reference's way to count */
     p->near = a.pending < NEAR;
     if (a.sseq <= p->seq || is_extra(p, a.sseq)) {
+        p->cseq_seq = a.sseq;
         if (a.sseq > p->seq)
             p->seq = a.sseq;
         return true; /* stored before; a consumer that began anew repeats */
@@ -465,7 +469,7 @@ static bool hear_delivery(void *arg, struct msg_view *m, void *from)
         ask_after(p, -1); /* too much waits for the disk: come back from here */
         return true;
     }
-    p->seq = a.sseq;
+    p->seq = p->cseq_seq = a.sseq;
     p->dirty = true;
     if (p->positions)
         store_cursor_dirty(p->positions);

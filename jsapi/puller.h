@@ -61,15 +61,15 @@ struct puller {
     int64_t asked_at, heard_at; /* mono; 0: never */
     struct js_error error;      /* of the last failed set-up, for info */
 
-    uint64_t seq;                   /* origin's number, see (2) */
-    uint64_t durable_seq;           /* the same, on disk here */
-    char identity[64];              /* of the origin's stream, "" unknown */
-    uint64_t cseq;                  /* the consumer's number of the last message received, */
-    uint64_t cseq_seq;              /* and the origin's: below seq where it repeats; 0: none yet */
-    uint64_t lag;                   /* as the origin said with the last message */
-    bool near;                      /* less than NEAR were missing then: it serves direct gets */
-    uint32_t waiting;               /* handed to the store, not answered yet */
-    bool refused;                   /* the store refused one: take nothing more of this consumer */
+    uint64_t seq;         /* origin's number, see (2) */
+    uint64_t durable_seq; /* the same, on disk here */
+    char identity[64];    /* of the origin's stream, "" unknown */
+    uint64_t cseq;        /* the consumer's number of the last message received, */
+    uint64_t cseq_seq; /* the origin's of the last one taken: below seq where it repeats; 0: none */
+    uint64_t lag;      /* as the origin said with the last message */
+    bool near;         /* less than NEAR were missing then: it serves direct gets */
+    uint32_t waiting;  /* handed to the store, not answered yet */
+    bool refused;      /* the store refused one: take nothing more of this consumer */
     uint64_t extras[PULLER_EXTRAS]; /* taken after the refused one */
     size_t n_extras;
     char fc[256]; /* flow control or stall subject to answer when durable_seq reaches fc_seq; ""

@@ -311,12 +311,16 @@ static void hub_sends(struct site *s, const char *deliver, unsigned seq, unsigne
     assert_int_equal(jshost_send(&s->h, ACC, deliver, reply, NULL, "x"), 1);
 }
 
+static size_t fc_request(struct site *s, const char *deliver)
+{
+    return jshost_send(&s->h, ACC, deliver, "$JS.FC.AFAR.JS_SRC.1",
+                       "NATS/1.0 100 FlowControl Request\r\n\r\n", "");
+}
+
 static void expect_fc_answer(struct site *s, const char *deliver, unsigned cseq, unsigned seq)
 {
     char want[128];
-    assert_int_equal(jshost_send(&s->h, ACC, deliver, "$JS.FC.AFAR.JS_SRC.1",
-                                 "NATS/1.0 100 FlowControl Request\r\n\r\n", ""),
-                     1);
+    assert_int_equal(fc_request(s, deliver), 1);
     struct jshost_msg *m = jshost_wait(&s->h, "$JS.FC.>");
     assert_non_null(m);
     snprintf(want, sizeof want,
@@ -379,6 +383,7 @@ static void a_source_brings_nothing_that_would_have_to_wait(void **state)
 {
     struct site *s = *state;
     jshost_want(&s->h, ASKED);
+    jshost_want(&s->h, "$JS.FC.>");
     ask_ok(s, "$JS.API.STREAM.CREATE.COPY", COPY);
     char *deliver = hub_answers(s);
     struct stream *st = the_copy(s);
@@ -386,6 +391,9 @@ static void a_source_brings_nothing_that_would_have_to_wait(void **state)
     expect_copied(s, 1);
     st->held = true; /* somebody's expectation is searched for */
     hub_sends(s, deliver, 2, 2);
+    assert_int_equal(fc_request(s, deliver), 1);
+    fake_turn_run(&s->ft);
+    assert_null(jshost_take(&s->h, "$JS.FC.>")); /* it would be deleted there */
     assert_true(list_empty(&st->parked));
     free(deliver);
     jshost_forget(&s->h);
