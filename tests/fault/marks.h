@@ -8,6 +8,7 @@
 #define FAULT_MARKS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum {
     MARK = 10,       /* length of a mark: "@@00001234" */
@@ -23,6 +24,15 @@ static inline bool is_mark(const char *p)
         if (p[i] < '0' || p[i] > '9')
             return false;
     return true;
+}
+
+/* What a mark says: its eight digits, whatever stands behind them. */
+static inline uint32_t mark_number(const char *p)
+{
+    uint32_t n = 0;
+    for (int i = 2; i < MARK; i++)
+        n = n * 10 + (uint32_t)(p[i] - '0');
+    return n;
 }
 
 #endif

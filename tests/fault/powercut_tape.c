@@ -479,7 +479,7 @@ static void put_marks(uint32_t kind, const char *p, const char *end)
 {
     while (end - p >= MARK && (p = memchr(p, '@', (size_t)(end - p))) && end - p >= MARK) {
         if (is_mark(p)) {
-            put(&(struct event){.kind = kind, .a = strtoul(p + 2, NULL, 10) % 100000000}, "");
+            put(&(struct event){.kind = kind, .a = mark_number(p)}, "");
             p += MARK;
         } else {
             p++;

@@ -96,7 +96,7 @@ class Scene:
     def roll_back(self):
         """A disk that forgets: the store of some kills ago comes back."""
         old = self.server.directory / "old"
-        if self.kills % 4 == 2:
+        if self.kills % 4 == 2 and not old.exists():  # a stop is no kill: it may be the same number again
             shutil.copytree(self.server.store_dir, old)
         elif old.exists() and self.kills % 4 == 0:
             shutil.rmtree(self.server.store_dir)
