@@ -201,8 +201,8 @@ typedef void store_append_fn(void *arg, const struct store_receipt *r);
 int store_append(struct stream *s, const struct record_in *rec, store_append_fn *done,
                  void *arg) MUST_CHECK;
 /* Does the next record get its number at once? Not in the first moments after a start, nor while
- * what somebody expects is searched for: records wait in order then, and what is told beside them (a
- * cursor's news) would be on disk before them. */
+ * what somebody expects is searched for: records wait in order then, and what is told beside them
+ * (a cursor's news) would be on disk before them. */
 bool store_takes_at_once(const struct stream *s);
 
 struct record_out {

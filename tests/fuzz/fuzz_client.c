@@ -3,7 +3,7 @@
  * The first byte is no talk: bit 0 says whether the client is the restricted user r or whoever it
  * says it is, the rest how many bytes come at a time. The talk is played twice, whole and in
  * pieces, and the client must hear the same both times, and so must a watcher in its account. A
- * witness in another account, whose password nobody can know, never hears anything; r is never heard
+ * witness in another account, whose password nobody knows, never hears anything; r is never heard
  * outside what it may publish, and never told what it may not hear; and in the end nothing of the
  * client is left in any account.
  *
