@@ -304,6 +304,14 @@ static char *hub_answers(struct site *s)
     return deliver;
 }
 
+static char *begin_copying(struct site *s)
+{
+    jshost_want(&s->h, ASKED);
+    jshost_want(&s->h, "$JS.FC.>");
+    ask_ok(s, "$JS.API.STREAM.CREATE.COPY", COPY);
+    return hub_answers(s);
+}
+
 static void hub_sends(struct site *s, const char *deliver, unsigned seq, unsigned cseq)
 {
     char reply[96];
@@ -358,10 +366,7 @@ static void expect_copied(struct site *s, uint64_t n)
 static void a_source_is_told_only_of_what_it_has_sent(void **state)
 {
     struct site *s = *state;
-    jshost_want(&s->h, ASKED);
-    jshost_want(&s->h, "$JS.FC.>");
-    ask_ok(s, "$JS.API.STREAM.CREATE.COPY", COPY);
-    char *deliver = hub_answers(s);
+    char *deliver = begin_copying(s);
     for (unsigned i = 1; i <= 5; i++)
         hub_sends(s, deliver, i, i);
     expect_fc_answer(s, deliver, 5, 5);
@@ -382,10 +387,7 @@ static void a_source_is_told_only_of_what_it_has_sent(void **state)
 static void a_source_brings_nothing_that_would_have_to_wait(void **state)
 {
     struct site *s = *state;
-    jshost_want(&s->h, ASKED);
-    jshost_want(&s->h, "$JS.FC.>");
-    ask_ok(s, "$JS.API.STREAM.CREATE.COPY", COPY);
-    char *deliver = hub_answers(s);
+    char *deliver = begin_copying(s);
     struct stream *st = the_copy(s);
     hub_sends(s, deliver, 1, 1);
     expect_copied(s, 1);
