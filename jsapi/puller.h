@@ -18,7 +18,7 @@
  *       refuses takes it back.
  *   (3) An answer to flow control speaks only of messages that are durable here: it may delete them
  *       there. And only of those this consumer has sent: nats-server takes an answer that is ahead
- *       of it at its word, and passes over all that come after until it has caught up with that.
+ *       of it at its word, and passes over the next answers until they are further than that.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef JSAPI_PULLER_H
@@ -72,7 +72,7 @@ struct puller {
     bool refused;      /* the store refused one: take nothing more of this consumer */
     uint64_t extras[PULLER_EXTRAS]; /* taken after the refused one */
     size_t n_extras;
-    char fc[256]; /* flow control or stall subject to answer when durable_seq reaches fc_seq; ""
+    char fc[256]; /* flow control or stall subject to answer when fc_seq is durable here; ""
                      none */
     uint64_t fc_seq, fc_cseq;
     struct turn_post after; /* what must not happen inside a hear function */

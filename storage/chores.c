@@ -98,7 +98,6 @@ static bool purge_portion(struct chore *c, uint32_t most)
 static void purge_begin(struct chore *c)
 {
     struct stream *s = c->s;
-    stream_trim(s);
     c->upto = c->below && c->below <= s->now.last_seq ? c->below - 1 : s->now.last_seq;
     c->pos = s->now.first_seq;
     c->matching = UINT64_MAX;

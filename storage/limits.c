@@ -1,9 +1,11 @@
 /* storage/limits.c -- see limits.h
  *
  * max_msgs and max_bytes are enforced lazily, at the end of the batch or when somebody would
- * notice, so that a run of appends costs one walk over the head instead of one each. The subject's
- * limit is enforced at once. All removals go through stream_drop() or, where the record may be
- * damaged, stream_drop_any(): the head moves, or a number becomes a hole.
+ * notice, so that a run of appends costs one walk over the head instead of one each. Where more is
+ * over them than goes in one turn (they were lowered) a chore takes the rest, and any other chore
+ * begins with that. The subject's limit is enforced at once. All removals go through stream_drop()
+ * or, where the record may be damaged, stream_drop_any(): the head moves, or a number becomes a
+ * hole.
  *
  * When a subject's next oldest message is far away the search stops after some thousand records; it
  * goes on from there with the next message of the subject, or in the chore that was started for it.
