@@ -62,6 +62,7 @@ struct js_consumer {
     uint64_t seen, gone_seen;  /* the newest stored, the latest removed message it was told of */
     enum consumer_place place; /* which of them */
     bool rests;                /* its receiver has enough: until consumers_drained() */
+    unsigned resetting;        /* resets that are not answered yet: nothing is delivered before */
 
     struct jsapi_sub *subs[CONSUMER_SUBS_MAX];
     size_t n_subs;
@@ -149,6 +150,11 @@ static inline const struct turn *consumer_turn(const struct js_consumer *c)
 static inline bool consumer_is_live(const struct js_consumer *c)
 {
     return c->state == CONSUMER_LIVE;
+}
+/* Fewer messages wait for their ack than may. */
+static inline bool consumer_window_open(const struct js_consumer *c)
+{
+    return c->cfg->max_ack_pending <= 0 || pending_count(&c->pend) < c->cfg->max_ack_pending;
 }
 
 /* --- life (consumer.c) ------------------------------------------------------------------------ */

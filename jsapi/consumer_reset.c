@@ -3,7 +3,7 @@
  * Without a sequence right behind the ack floor. The other half of a sourcing dialogue: this, or a
  * CREATE, wakes a consumer that waits to be asked anew after a restart. A reset of a consumer or
  * stream that does not exist is not answered at all, and one without reply subject does nothing, as
- * with nats-server.
+ * with nats-server. The answer tells the consumer as the reset left it: deliveries wait for it.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
@@ -62,6 +62,14 @@ struct reset {
     uint64_t seq;
 };
 
+/* It is answered: now deliveries may begin. */
+static void release(struct js_consumer *c)
+{
+    c->resetting--;
+    consumer_ready(c);
+    consumer_drop(c);
+}
+
 static void finish(struct request *r)
 {
     struct reset *x = r->arg;
@@ -79,7 +87,7 @@ static void finish(struct request *r)
         json_u64(j, "reset_seq", x->seq);
         api_send(r);
     }
-    consumer_drop(c);
+    release(c);
 }
 
 static void on_stored(void *arg, int err)
@@ -90,8 +98,9 @@ static void on_stored(void *arg, int err)
         finish(r);
         return;
     }
-    consumer_drop(x->c);
+    struct js_consumer *c = x->c;
     api_fail(r, JSConsumerInvalidResetErr, "%s", err_text(err));
+    release(c);
 }
 
 void consumer_reset(struct request *r)
@@ -119,6 +128,7 @@ void consumer_reset(struct request *r)
     r->arg = x;
     r->held = c;
     consumer_hold(c);
+    c->resetting++;
     consumer_restart(c, x->seq - 1);
     int err = c->cursor ? store_cursor_sync(c->cursor, on_stored, r) : 0;
     if (err)

@@ -160,11 +160,6 @@ static void count_it(struct run *r, const struct record_out *m)
         retention_settled(c->set, c, m->seq);
 }
 
-static bool window_open(const struct js_consumer *c)
-{
-    return c->cfg->max_ack_pending <= 0 || pending_count(&c->pend) < c->cfg->max_ack_pending;
-}
-
 /* store_each_fn: one record to whoever is next. */
 static int deliver(void *arg, const struct record_out *m)
 {
@@ -243,7 +238,7 @@ static bool deliver_latest(struct run *r)
 {
     struct js_consumer *c = r->c;
     uint64_t seq;
-    while (r->stop == STOP_NOT && !slice_full(r) && window_open(c) &&
+    while (r->stop == STOP_NOT && !slice_full(r) && consumer_window_open(c) &&
            (seq = consumer_latest_next(c))) {
         int err = store_get(c->stream->store, seq, deliver, r);
         if (err == E_CLOSED) {
@@ -253,7 +248,7 @@ static bool deliver_latest(struct run *r)
         if (err || c->pend.delivered.stream >= seq)
             c->latest_at++;
     }
-    return r->stop == STOP_NOT && !slice_full(r) && window_open(c);
+    return r->stop == STOP_NOT && !slice_full(r) && consumer_window_open(c);
 }
 
 static uint32_t wanted_now(const struct js_consumer *c)
@@ -280,7 +275,8 @@ static void caught_up(struct js_consumer *c)
     if (c->filtered)
         c->num_pending = 0;
     c->replay_up_to = 0;
-    if (!consumer_is_push(c->cfg) && window_open(c)) /* else it is held back, not at the end */
+    /* with its window shut it is held back, not at the end */
+    if (!consumer_is_push(c->cfg) && consumer_window_open(c))
         pull_end_of_stream(c);
     consumer_place(c, PLACE_HUNGRY);
 }
@@ -333,7 +329,7 @@ static void after_slice(struct run *r)
 static void visit(struct js_consumer *c, struct buf *head)
 {
     struct run r = {.c = c, .now = clock_mono(), .head = head};
-    if (!consumer_is_live(c) || !has_taker(c))
+    if (!consumer_is_live(c) || c->resetting || !has_taker(c))
         return;
     if (consumer_paused(c)) {
         if (!consumer_is_push(c->cfg))
@@ -349,7 +345,7 @@ static void visit(struct js_consumer *c, struct buf *head)
     r.left = consumer_num_pending(c);
     bool more = pending_expire(&c->pend, r.now, SLICE_MSGS, ack_gave_up, c);
     bool on = redeliver(&r);
-    if (on && window_open(c) && has_taker(c)) { /* else an ack or a pull makes it ready */
+    if (on && consumer_window_open(c) && has_taker(c)) { /* else an ack or a pull makes it ready */
         if (deliver_latest(&r))
             deliver_new(&r);
         else if (r.stop == STOP_NOT)

@@ -301,12 +301,14 @@ void pull_end_of_stream(struct js_consumer *c)
 int64_t pull_tick(struct js_consumer *c, int64_t now)
 {
     int64_t next = INT64_MAX;
+    bool ended = false;
     LIST_EACH_SAFE(it, &c->waiting)
     {
         struct pull_request *p = LIST_ENTRY(it, struct pull_request, link);
         if (p->expires && p->expires <= now) {
             consumer_active(c, now);
             pull_end(c, p, "408 Request Timeout", true);
+            ended = true;
             continue;
         }
         if (p->heartbeat && p->beat_at <= now) {
@@ -318,6 +320,8 @@ int64_t pull_tick(struct js_consumer *c, int64_t now)
         if (p->heartbeat && p->beat_at < next)
             next = p->beat_at;
     }
+    if (ended && !consumer_window_open(c)) /* nats-server looks at who can't wait only then */
+        pull_end_of_stream(c);
     return next;
 }
 

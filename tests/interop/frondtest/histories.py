@@ -4,6 +4,7 @@ A history is a list of steps in the words of conversation.py; a seed makes the s
 servers are asked for the state of every stream and consumer, and what they say is compared; what may take a moment gets
 it. A history that differs is made shorter, step by step, as long as it still differs. author.py thinks of the steps.
 """
+import json
 import re
 import time
 
@@ -35,6 +36,15 @@ class Pair:
         self.restarted |= step.kind == "restart"
         return [[comparable(step, text, self.restarted) for text in texts] for texts in heard]
 
+    def may_restart(self):
+        """Not while a consumer begins where its stream has not come to, nor with a list of which nothing was delivered: the
+        genuine server has other thoughts about them afterwards (docs/differences.md)."""
+        (streams, *consumers), _ = zip(*map(self.both, LOOKS))
+        last = {s["config"]["name"]: s["state"]["last_seq"] for s in listed(streams, "streams")}
+        return not any(c["delivered"]["stream_seq"] > last[c["stream_name"]] or
+                       c["config"]["deliver_policy"] == "last_per_subject" and not c["delivered"]["consumer_seq"]
+                       for texts in consumers for c in listed(texts, "consumers"))
+
     def settled(self, step, patience):
         """The same, until they agree or time is up."""
         end, wait = time.monotonic() + patience, 0.002
@@ -55,6 +65,11 @@ class Pair:
             if heard[0] != heard[1]:
                 return look, *heard
         return None
+
+
+def listed(texts, what):
+    """The streams or consumers of a list that was heard; none where there is no such stream."""
+    return json.loads(texts[0].partition("|")[2]).get(what) or []
 
 
 FILTER = re.compile(r'("mirror":\{"name":"[^"]*","lag":\d+,"active":[^,}]*),"(filter_subject":"[^"]*"|subject_transforms":\[[^]]*\])')
@@ -109,7 +124,10 @@ def improvise(seed, count, servers, user):
     with Pair(servers, user) as pair:
         for n in range(count):
             author.acks = [ack for ack in pair.players[0].acks if ack in pair.players[1].acks]
-            steps.append(author.step())
+            step = author.step()
+            while step.kind == "restart" and not pair.may_restart():
+                step = author.step()
+            steps.append(step)
             found = pair.differs(steps[-1], CLOSE_LOOKS if n % 8 == 7 else LOOKS, patience_with(steps))
             if found:
                 return steps, None if stalled(found, author) else found

@@ -284,6 +284,23 @@ static void the_window_closes_and_opens(void **state)
     expect_nothing(s, "_INBOX.p");
 }
 
+static void who_cannot_wait_is_told_when_another_pull_expires(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    make_consumer(s, "C", ",\"max_ack_pending\":1" EXPLICIT);
+    publish_n(s, "o.a", 2);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    pull(s, "C", "_INBOX.q", "{\"batch\":1,\"expires\":1000000000}");
+    pull(s, "C", "_INBOX.r", "{\"batch\":1,\"no_wait\":true}");
+    expect_nothing(s, "_INBOX.r");
+    fake_turn_advance(&s->ft, 2 * NS_PER_S);
+    expect_status(s, "_INBOX.r", "NATS/1.0 404 No Messages\r\n\r\n");
+    assert_int_equal(info(s, "C", NULL, "num_waiting"), 0);
+}
+
 static void ack_and_next_asks_for_more(void **state)
 {
     struct site *s = *state;
@@ -559,6 +576,26 @@ static void a_reset_starts_anew(void **state)
     expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
 }
 
+static void the_answer_to_a_reset_comes_before_deliveries(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, "");
+    make_consumer(s, "C", EXPLICIT);
+    publish_n(s, "o.a", 2);
+    pull(s, "C", "_INBOX.p", "2");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &g);
+    pull(s, "C", "_INBOX.q", "2");
+    expect_nothing(s, "_INBOX.q");
+    char *text = ask(s, "$JS.API.CONSUMER.RESET.S.C", "{\"seq\":1}");
+    assert_int_equal(number_in(text, "\"num_pending\":"), 2);
+    assert_int_equal(number_in(text, "\"num_waiting\":"), 1);
+    free(text);
+    expect_msg(s, "_INBOX.q", 1, 1, 1, &g);
+    expect_msg(s, "_INBOX.q", 2, 2, 1, &g);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -578,6 +615,7 @@ int main(void)
         T(naks_and_progress_move_deadlines),
         T(after_max_deliver_it_is_given_up),
         T(the_window_closes_and_opens),
+        T(who_cannot_wait_is_told_when_another_pull_expires),
         T(ack_and_next_asks_for_more),
         T(a_work_queue_forgets_what_is_acked),
         T(interest_keeps_a_message_until_all_have_it),
@@ -589,6 +627,7 @@ int main(void)
         T(an_ephemeral_dies_without_anybody),
         T(a_pause_stops_and_ends),
         T(a_reset_starts_anew),
+        T(the_answer_to_a_reset_comes_before_deliveries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
