@@ -49,6 +49,7 @@ struct jsapi_account {
     struct list requests; /* struct request: begun, not answered */
     size_t n_requests;    /* both lists */
     struct turn_post run_inbox;
+    struct job rest;    /* what is left of a flood of requests */
     struct list outbox; /* struct js_parcel: js_post()ed */
     struct turn_post run_outbox;
     size_t holds; /* done functions that will still be called, streams not freed, itself */

@@ -12,18 +12,21 @@
  *
  * What always holds: a request is in exactly one list; a handler runs at most once for it; lock is
  * 0 unless the stream's `exclusive` or `shared` counts it. At API_INFLIGHT_MAX what has not begun
- * is thrown away with one advisory, as the reference does.
+ * is thrown away with one advisory, as the reference does. Requests run in the turn they came in,
+ * half a millisecond of them; the rest of a flood is a job.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 
 #include <ctype.h>
 
+#include "base/clock.h"
 #include "base/subject.h"
 
 #define API_PREFIX    "$JS.API."
 #define TYPE_PREFIX   "io.nats.jetstream.api.v1."
 #define REQUEST_MAX   ((size_t)16 << 20) /* memory of one request */
+#define INBOX_TURN    (NS_PER_MS / 2)    /* what requests may take of the turn they came in */
 #define AUDIT_SUBJECT SLICE("$JS.EVENT.ADVISORY.API")
 #define HDR_LEVEL     SLICE("Nats-Required-Api-Level")
 
@@ -396,22 +399,35 @@ void api_stream_gone(struct js_stream *s)
         turn_post_now(s->acc->js->host.turn, &s->acc->run_inbox);
 }
 
+/* True: some are left. Else the account may be gone. */
+static bool run_some(struct jsapi_account *a, const struct job_budget *b)
+{
+    jsapi_hold(a);
+    while (!list_empty(&a->inbox)) {
+        struct request *r = LIST_ENTRY(list_pop(&a->inbox), struct request, link);
+        if (r->checked || check(r))
+            dispatch(r);
+        if (job_over(b))
+            break;
+    }
+    bool left = !list_empty(&a->inbox); /* never after api_close() */
+    jsapi_drop(a);
+    return left;
+}
+
 static void run_inbox(void *arg)
 {
     struct jsapi_account *a = arg;
-    struct list todo;
+    struct job_budget b = {.until = clock_mono_exact() + INBOX_TURN};
+    const struct turn *t = a->js->host.turn;
 
-    list_init(&todo);
-    list_splice(&todo, &a->inbox);
-    jsapi_hold(a);
-    for (struct list *e; (e = list_pop(&todo)) != NULL;) {
-        struct request *r = LIST_ENTRY(e, struct request, link);
-        if (a->closed)
-            api_drop(r);
-        else if (r->checked || check(r))
-            dispatch(r);
-    }
-    jsapi_drop(a);
+    if (run_some(a, &b))
+        t->job_start(t->loop, &a->rest);
+}
+
+static enum job_result run_rest(struct job *j, const struct job_budget *b)
+{
+    return run_some(CONTAINER_OF(j, struct jsapi_account, rest), b) ? JOB_MORE : JOB_DONE;
 }
 
 /* --- arrival ---------------------------------------------------------------------------------- */
@@ -494,6 +510,7 @@ int api_open(struct jsapi_account *a)
     struct jsapi_host *h = &a->js->host;
 
     turn_post_init(&a->run_inbox, run_inbox, a);
+    job_init(&a->rest, "requests", run_rest);
     a->api_subs = xcalloc(ARRAY_LEN(sinks), sizeof *a->api_subs);
     for (size_t i = 0; i < ARRAY_LEN(sinks); i++) {
         a->api_subs[i] =
@@ -515,6 +532,7 @@ void api_close(struct jsapi_account *a)
     a->api_subs = NULL;
     a->n_api_subs = 0;
     h->turn->unpost(h->turn->loop, &a->run_inbox);
+    h->turn->job_stop(h->turn->loop, &a->rest);
     for (struct list *e; (e = list_pop(&a->inbox)) != NULL;)
         api_drop(LIST_ENTRY(e, struct request, link));
 }

@@ -29,7 +29,7 @@
 
 #define SLICE_BYTES (256u << 10)
 #define SLICE_MSGS  1000u
-#define SLICE_SCAN  20000u
+#define SLICE_SCAN  5000u
 #define RETRY_AFTER (250 * NS_PER_MS) /* interest says yes, publish says nobody */
 
 enum stop { STOP_NOT, STOP_NO_TAKER, STOP_RESTS, STOP_PACE };

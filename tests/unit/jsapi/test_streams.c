@@ -331,6 +331,37 @@ static void the_queue_has_an_end(void **state)
     jsscene_expect(&s, API "INFO", "", "account_info_response");
 }
 
+/* The answers that have come, in order, the first to _INBOX.many.<n>; where the next would go. */
+static int many_heard(int n)
+{
+    for (struct jshost_msg *m; (m = jshost_take(&s.host, "_INBOX.many.*")); n++) {
+        char reply[32];
+        (void)snprintf(reply, sizeof reply, "_INBOX.many.%d", n);
+        assert_true(slice_is(m->route, reply));
+        jshost_msg_free(m);
+    }
+    return n;
+}
+
+/* By the real clock: it is what a portion goes by, and the fake one stands still in a turn. */
+static void a_flood_of_requests_leaves_the_turn_to_others(void **state)
+{
+    enum { FLOOD = 5000 };
+    (void)state;
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"subjects\":[\"a\"]}");
+    for (int i = 0; i < FLOOD; i++) {
+        char reply[32];
+        (void)snprintf(reply, sizeof reply, "_INBOX.many.%d", i);
+        (void)jshost_send(&s.host, &s.account, API "STREAM.LIST", reply, NULL, "");
+    }
+    clock_unfake();
+    (void)fake_turn_once(&s.ft);
+    int n = many_heard(0);
+    assert_in_range(n, 1, FLOOD - 1);
+    fake_turn_run(&s.ft);
+    assert_int_equal(many_heard(n), FLOOD);
+}
+
 /* Whatever is under way when the server stops is freed; the sanitizer looks. */
 static void stopping_in_the_middle_of_everything(void **state)
 {
@@ -476,6 +507,7 @@ int main(void)
         T(long_reply_subjects_are_answered),
         T(status_lines_are_not_stored),
         T(the_queue_has_an_end),
+        T(a_flood_of_requests_leaves_the_turn_to_others),
         T(stopping_in_the_middle_of_everything),
         T(deleting_ends_what_waits),
         L(limits_of_the_account),
