@@ -80,7 +80,7 @@ def comparable(step, text, restarted):
     if copies(step):  # it tells of the filter when it has asked for a consumer; the looks will see it
         text = FILTER.sub(r"\1", text)
     if restarted:
-        text = re.sub('"mirror_direct":(true|false)', '"mirror_direct":-', text)
+        text = re.sub('"mirror_direct":(true|false)', '"mirror_direct":null', text)
         if step.words.startswith("$JS.API.CONSUMER.CREATE") and '"config":' in text:
             return "made"  # told as it was at the start
     return text
