@@ -16,7 +16,7 @@
 #include "base/subject.h"
 
 #define SHARE_OPS        16384
-#define SUB_OPS          32 /* SUB and UNSUB cost so much more than the others */
+#define SUB_OPS          8 /* SUB and UNSUB cost so much more than the others */
 #define SHARE_DELIVERIES 32768
 #define SHARE_BYTES      (2u << 20) /* what was delivered, counted per receiver */
 
