@@ -48,6 +48,7 @@ struct jsapi_account {
     struct list inbox;    /* struct request: arrived, not begun */
     struct list requests; /* struct request: begun, not answered */
     size_t n_requests;    /* both lists */
+    size_t request_bytes; /* their headers and bodies */
     struct turn_post run_inbox;
     struct job rest;    /* what is left of a flood of requests */
     struct list outbox; /* struct js_parcel: js_post()ed */

@@ -11,8 +11,9 @@
  * DIRECT.GET. A subject that no verb matches is dropped in silence, as nats-server does.
  *
  * What always holds: a request is in exactly one list; a handler runs at most once for it; lock is
- * 0 unless the stream's `exclusive` or `shared` counts it. At API_INFLIGHT_MAX what has not begun
- * is thrown away with one advisory, as the reference does. Requests run in the turn they came in,
+ * 0 unless the stream's `exclusive` or `shared` counts it. At API_INFLIGHT_MAX, or beyond
+ * API_INFLIGHT_MOST bytes, what has not begun is thrown away with one advisory, as the reference
+ * does. Requests run in the turn they came in,
  * half a millisecond of them; the rest of a flood is a job.
  *
  * SPDX-License-Identifier: Apache-2.0 */
@@ -115,6 +116,7 @@ static void finish(struct request *r)
         js_stream_drop(r->stream);
     list_unlink(&r->link);
     a->n_requests--;
+    a->request_bytes -= r->kept;
     json_free(r->json);
     buf_release(&r->out);
     struct arena mem = r->mem; /* r lives in it */
@@ -478,7 +480,7 @@ static bool api_hear(void *arg, struct msg_view *m, void *from)
 
     if (!verb)
         return true;
-    if (a->n_requests >= API_INFLIGHT_MAX) {
+    if (a->n_requests >= API_INFLIGHT_MAX || a->request_bytes > API_INFLIGHT_MOST) {
         overflow(a);
         return true;
     }
@@ -492,6 +494,7 @@ static bool api_hear(void *arg, struct msg_view *m, void *from)
     if (m->hdr.n + m->payload.n <= REQUEST_MAX / 2) { /* the rest is for what becomes of it */
         r->hdr = arena_dup(&mem, m->hdr);
         r->body = arena_dup(&mem, m->payload);
+        r->kept = r->hdr.n + r->body.n;
     }
     r->unread = r->hdr.n + r->body.n < m->hdr.n + m->payload.n;
     r->mem = mem;
@@ -500,6 +503,7 @@ static bool api_hear(void *arg, struct msg_view *m, void *from)
     describe(r, from);
     jsapi_hold(a);
     a->n_requests++;
+    a->request_bytes += r->kept;
     list_push_back(&a->inbox, &r->link);
     turn_post_now(a->js->host.turn, &a->run_inbox);
     return true;

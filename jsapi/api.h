@@ -73,6 +73,7 @@ struct request {
     unsigned lock;            /* API_CHANGES or API_SHARES while it holds the stream's turn */
     bool checked;             /* level and body rules are done */
     bool unread;              /* no room for its body or its headers */
+    size_t kept;              /* bytes of both, counted in the account */
     struct arena mem;         /* dropped with the request */
     struct buf out;           /* the answer */
     struct json_out j;
@@ -110,6 +111,7 @@ void api_page(struct json_out *j, uint64_t total, uint64_t offset, uint64_t limi
 #define API_LIST_PAGE     256
 #define API_SUBJECTS_PAGE 100000
 #define API_INFLIGHT_MAX  10000
+#define API_INFLIGHT_MOST ((size_t)64 << 20) /* bytes of headers and bodies */
 
 /* api.c, for jsapi.c */
 int api_open(struct jsapi_account *a) MUST_CHECK;

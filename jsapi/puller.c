@@ -224,6 +224,14 @@ static bool answer_error(struct puller *p, json_t *error)
     return false;
 }
 
+static void moved_to(struct puller *p, uint64_t seq)
+{
+    p->seq = seq;
+    p->dirty = true;
+    if (p->positions)
+        store_cursor_dirty(p->positions);
+}
+
 static void take_identity(struct puller *p, struct slice hdr)
 {
     struct slice id;
@@ -235,9 +243,7 @@ static void take_identity(struct puller *p, struct slice hdr)
         ask_after(p, 0);
     }
     (void)snprintf(p->identity, sizeof p->identity, "%.*s", SLICE_FMT(id));
-    p->dirty = true;
-    if (p->positions)
-        store_cursor_dirty(p->positions);
+    moved_to(p, p->seq);
 }
 
 /* A mirror starts where its origin starts: numbers before that never existed. */
@@ -345,15 +351,6 @@ static void hear_status(struct puller *p, struct msg_view *m)
         ask_after(p, 0);
 }
 
-static bool is_extra(const struct puller *p, uint64_t seq)
-{
-    for (size_t i = 0; i < p->n_extras; i++) {
-        if (p->extras[i] == seq)
-            return true;
-    }
-    return false;
-}
-
 /* In flight to the store. */
 struct handed {
     struct puller *p;
@@ -361,6 +358,18 @@ struct handed {
 };
 
 static void maybe_free(struct puller *p);
+
+static void refuse(struct puller *p, uint64_t seq, int err)
+{
+    p->refused = true;
+    moved_to(p, seq - 1 > p->durable_seq ? seq - 1 : p->durable_seq);
+    js_fail(&p->error, JSSourceConsumerSetupFailedErrF, "%s", err_text(err));
+    log_warn("JetStream %s '%.*s > %.*s' can't store message %llu of '%.*s': %s",
+             p->mirror ? "mirror" : "source", SLICE_FMT(p->stream->acc->name),
+             SLICE_FMT(p->stream->name), (unsigned long long)seq, SLICE_FMT(p->cfg.name),
+             err_text(err));
+    ask_after(p, -1);
+}
 
 static void on_stored(void *arg, const struct store_receipt *r)
 {
@@ -374,26 +383,12 @@ static void on_stored(void *arg, const struct store_receipt *r)
         return;
     }
     if (r->err == E_OK) {
-        if (!p->refused) {
-            p->durable_seq = seq > p->durable_seq ? seq : p->durable_seq;
-            answer_flow_control(p);
-            if (p->mirror && p->near)
-                direct_caught_up(p->stream);
-        } else if (seq > p->seq && p->n_extras < PULLER_EXTRAS) {
-            p->extras[p->n_extras++] = seq;
-        }
-        return;
-    }
-    if (!p->refused) {
-        p->refused = true;
-        p->seq = seq - 1 > p->durable_seq ? seq - 1 : p->durable_seq;
-        p->dirty = true;
-        js_fail(&p->error, JSSourceConsumerSetupFailedErrF, "%s", err_text(r->err));
-        log_warn("JetStream %s '%.*s > %.*s' can't store message %llu of '%.*s': %s",
-                 p->mirror ? "mirror" : "source", SLICE_FMT(p->stream->acc->name),
-                 SLICE_FMT(p->stream->name), (unsigned long long)seq, SLICE_FMT(p->cfg.name),
-                 err_text(r->err));
-        ask_after(p, -1);
+        p->durable_seq = seq > p->durable_seq ? seq : p->durable_seq;
+        answer_flow_control(p);
+        if (p->mirror && p->near)
+            direct_caught_up(p->stream);
+    } else if (!p->refused) {
+        refuse(p, seq, r->err); /* a commit that failed */
     }
 }
 
@@ -410,6 +405,7 @@ static int hand_to_store(struct puller *p, struct msg_view *m, const struct ack_
 {
     struct buf hdr = BUF_INIT, subject = BUF_INIT;
     struct handed *h = xmalloc(sizeof *h);
+    int decided = E_OK;
     *h = (struct handed){p, a->sseq};
     puller_write_header(p, m->hdr, a->sseq, m->subject, &hdr);
     struct record_in rec = {
@@ -419,6 +415,7 @@ static int hand_to_store(struct puller *p, struct msg_view *m, const struct ack_
         .flags = p->mirror ? REC_EXACT | REC_NO_DEDUP : REC_SOURCED,
         .seq = a->sseq,
         .ts = p->mirror ? a->ts : 0,
+        .decided = &decided,
     };
     struct slice id;
     if (!p->mirror && hdr_get(m->hdr, SLICE("Nats-Msg-Id"), &id))
@@ -428,6 +425,8 @@ static int hand_to_store(struct puller *p, struct msg_view *m, const struct ack_
         free(h);
     else
         p->waiting++;
+    if (decided)
+        refuse(p, a->sseq, decided);
     buf_release(&hdr);
     buf_release(&subject);
     return err;
@@ -455,24 +454,22 @@ static bool hear_delivery(void *arg, struct msg_view *m, void *from)
     p->cseq = a.cseq;
     p->lag = a.pending ? a.pending - 1 : 0; /* the reference's way to count */
     p->near = a.pending < NEAR;
-    if (a.sseq <= p->seq || is_extra(p, a.sseq)) {
+    if (a.sseq <= p->seq) {
         p->cseq_seq = a.sseq;
-        if (a.sseq > p->seq)
-            p->seq = a.sseq;
         return true; /* stored before; a consumer that began anew repeats */
     }
     if (!takes_at_once(p)) {
         ask_after(p, 0);
         return true;
     }
+    uint64_t before = p->seq;
+    moved_to(p, a.sseq);
     if (hand_to_store(p, m, &a)) {
+        moved_to(p, before);
         ask_after(p, -1); /* too much waits for the disk: come back from here */
-        return true;
+    } else if (!p->refused) {
+        p->cseq_seq = a.sseq;
     }
-    p->seq = p->cseq_seq = a.sseq;
-    p->dirty = true;
-    if (p->positions)
-        store_cursor_dirty(p->positions);
     return true;
 }
 

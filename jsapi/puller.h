@@ -14,8 +14,9 @@
  *
  * What always holds
  *   (1) Only puller_enter() writes the state.
- *   (2) `seq` is the origin's number of the last message handed to the store; what the store
- *       refuses takes it back.
+ *   (2) `seq` is the origin's number of the last message the store has taken. It moves before the
+ *       message is handed over, for the store may close a batch with it and ask for the positions
+ *       then; and it moves back at once when the store refuses.
  *   (3) An answer to flow control speaks only of messages that are durable here: it may delete them
  *       there. And only of those this consumer has sent: nats-server takes an answer that is ahead
  *       of it at its word, and passes over the next answers until they are further than that.
@@ -31,9 +32,6 @@
 #include "jsapi/stream.h"
 
 enum puller_state { PULLER_RESTING, PULLER_ASKING, PULLER_PULLING };
-
-#define PULLER_EXTRAS                                                                              \
-    256 /* messages of one turn that the store took after it had refused one before them */
 
 struct puller {
     struct list link; /* in the replicator */
@@ -70,9 +68,7 @@ struct puller {
     bool near;         /* less than NEAR were missing then: it serves direct gets */
     uint32_t waiting;  /* handed to the store, not answered yet */
     bool refused;      /* the store refused one: take nothing more of this consumer */
-    uint64_t extras[PULLER_EXTRAS]; /* taken after the refused one */
-    size_t n_extras;
-    char fc[256]; /* flow control or stall subject to answer when fc_seq is durable here; ""
+    char fc[256];      /* flow control or stall subject to answer when fc_seq is durable here; ""
                      none */
     uint64_t fc_seq, fc_cseq;
     struct turn_post after; /* what must not happen inside a hear function */

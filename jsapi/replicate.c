@@ -285,7 +285,6 @@ void replicator_reopened(struct replicator *r)
     {
         struct puller *p = LIST_ENTRY(e, struct puller, link);
         p->seq = p->durable_seq = 0;
-        p->n_extras = 0;
         place(r, p);
         puller_ask_in(p, 0);
     }

@@ -240,17 +240,12 @@ static int put(struct stream *s, const struct record_in *rec, uint64_t *seq, uin
     return 0;
 }
 
-static void append_now(struct stream *s, const struct record_in *rec, store_append_fn *done,
-                       void *arg)
+/* Fills the receipt; true: it is a new record. */
+static bool decide(struct stream *s, const struct record_in *rec, struct waiter *w)
 {
-    struct store *st = s->st;
-    struct waiter *w = batch_wait(s->memory ? st->mem : st->gather, WAIT_APPEND, arg);
-    w->fn.append = done;
-    store_wake(st);
-    view_keep(st->db); /* until the end of the turn: the next one may look as well */
     w->err = s->life == STREAM_LIVE ? expectations(s, rec, w) : E_CLOSED;
     if (w->err || duplicate(s, rec, w))
-        return;
+        return false;
     w->err = last_id(s, rec, w);
     if (!w->err && rec->flags & REC_REFUSED)
         w->err = E_DENIED;
@@ -260,9 +255,23 @@ static void append_now(struct stream *s, const struct record_in *rec, store_appe
     if (!w->err)
         w->err = put(s, rec, &seq, &w->last);
     w->seq = seq;
-    if (w->err)
+    return !w->err;
+}
+
+static void append_now(struct stream *s, const struct record_in *rec, store_append_fn *done,
+                       void *arg)
+{
+    struct store *st = s->st;
+    struct waiter *w = batch_wait(s->memory ? st->mem : st->gather, WAIT_APPEND, arg);
+    w->fn.append = done;
+    store_wake(st);
+    view_keep(st->db); /* until the end of the turn: the next one may look as well */
+    bool stored = decide(s, rec, w);
+    if (rec->decided)
+        *rec->decided = w->err;
+    if (!stored)
         return;
-    limits_after_append(s, rec, seq);
+    limits_after_append(s, rec, w->seq);
     store_weigh(st);
 }
 
@@ -294,6 +303,7 @@ static void park(struct stream *s, const struct record_in *rec, store_append_fn 
                rec->expect_subject.n + rec->expect_msg_id.n;
     struct parked *p = xmalloc(sizeof *p + n);
     p->rec = *rec;
+    p->rec.decided = NULL;
     p->done = done;
     p->arg = arg;
     char *at = p->bytes;

@@ -180,6 +180,8 @@ struct record_in {
     int64_t max_msg_size; /* header + payload; <= 0: none. Checked after de-duplication, as the
                              reference does */
     void *origin;         /* given back in the receipt */
+    int *decided;         /* may be NULL; gets the receipt's err before the call returns, where the
+                             store decides at once (store_takes_at_once()) */
 };
 
 struct store_receipt {

@@ -4,6 +4,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "consumer_site.h"
 #include "storage/cursor.h"
+#include "storage/store.h"
 #include "storage/stream.h"
 
 /* --- where to start, how much is left --------------------------------------------------------- */
@@ -416,6 +417,46 @@ static void restart(struct site *s)
     site_up(s);
 }
 
+/* Else it would go on behind what it has not got, after a stop as after a kill. */
+static void what_the_store_refuses_is_asked_for_again(void **state)
+{
+    struct site *s = *state;
+    jshost_want(&s->h, ASKED);
+    ask_ok(s, "$JS.API.STREAM.CREATE.COPY",
+           "{\"name\":\"COPY\",\"max_msgs\":2,\"discard\":\"new\","
+           "\"sources\":[{\"name\":\"AFAR\",\"external\":{\"api\":\"$JS.hub.API\"}}]}");
+    char *deliver = hub_answers(s);
+    for (unsigned i = 1; i <= 4; i++)
+        hub_sends(s, deliver, i, i);
+    expect_copied(s, 2);
+    free(deliver);
+    restart(s);
+    jshost_want(&s->h, ASKED);
+    fake_turn_advance(&s->ft, 3 * NS_PER_S);
+    struct jshost_msg *m = jshost_take(&s->h, ASKED);
+    assert_non_null(m);
+    assert_int_equal(number_in(m->text, "\"opt_start_seq\":"), 3);
+    jshost_msg_free(m);
+}
+
+/* A large one closes the batch it is put into: a kill after that batch must find both there. */
+static void a_message_and_its_position_are_in_one_batch(void **state)
+{
+    struct site *s = *state;
+    char *deliver = begin_copying(s), *large = xmalloc(BATCH_BYTES + 1);
+    memset(large, 'x', BATCH_BYTES);
+    large[BATCH_BYTES] = '\0';
+    uint64_t batch = s->store->gather->n;
+    assert_int_equal(jshost_send(&s->h, ACC, deliver,
+                                 "$JS.ACK.AFAR.JS_SRC.1.1.1.1795263091000000000.0", NULL, large),
+                     1);
+    assert_true(s->store->gather->n > batch);
+    assert_true(list_empty(&s->store->dirty_cursors));
+    expect_copied(s, 1);
+    free(large);
+    free(deliver);
+}
+
 static void progress_survives_a_restart(void **state)
 {
     struct site *s = *state;
@@ -526,6 +567,8 @@ int main(void)
         T(a_copy_that_is_ahead_does_not_block_its_source),
         T(a_source_is_told_only_of_what_it_has_sent),
         T(a_source_brings_nothing_that_would_have_to_wait),
+        T(what_the_store_refuses_is_asked_for_again),
+        T(a_message_and_its_position_are_in_one_batch),
         T(progress_survives_a_restart),
         T(memory_consumers_are_gone_after_a_restart),
         T(after_a_restart_a_source_waits_to_be_asked),

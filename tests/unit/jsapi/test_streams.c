@@ -331,6 +331,23 @@ static void the_queue_has_an_end(void **state)
     jsscene_expect(&s, API "INFO", "", "account_info_response");
 }
 
+static void large_requests_fill_the_queue_sooner(void **state)
+{
+    enum { LARGE = 1 << 20 };
+    (void)state;
+    char *body = xmalloc(LARGE + 1);
+    memset(body, ' ', LARGE);
+    body[LARGE] = '\0';
+    jshost_want(&s.host, "$JS.EVENT.ADVISORY.API.LIMIT_REACHED");
+    for (int i = 0; i < 66; i++)
+        (void)jshost_send(&s.host, &s.account, API "INFO", "_INBOX.many", NULL, body);
+    free(body);
+    struct jshost_msg *m = jshost_wait(&s.host, "$JS.EVENT.ADVISORY.API.LIMIT_REACHED");
+    assert_non_null(strstr(m->text, "\"dropped\":66"));
+    jshost_msg_free(m);
+    jsscene_expect(&s, API "INFO", "", "account_info_response");
+}
+
 /* The answers that have come, in order, the first to _INBOX.many.<n>; where the next would go. */
 static int many_heard(int n)
 {
@@ -507,6 +524,7 @@ int main(void)
         T(long_reply_subjects_are_answered),
         T(status_lines_are_not_stored),
         T(the_queue_has_an_end),
+        T(large_requests_fill_the_queue_sooner),
         T(a_flood_of_requests_leaves_the_turn_to_others),
         T(stopping_in_the_middle_of_everything),
         T(deleting_ends_what_waits),
