@@ -1,11 +1,15 @@
 /* storage/limits.c -- see limits.h
  *
- * max_msgs and max_bytes are enforced lazily, at the end of the batch or when somebody would
- * notice, so that a run of appends costs one walk over the head instead of one each. Where more is
- * over them than goes in one turn (they were lowered) a chore takes the rest, and any other chore
- * begins with that. The subject's limit is enforced at once. All removals go through stream_drop()
- * or, where the record may be damaged, stream_drop_any(): the head moves, or a number becomes a
- * hole.
+ * max_msgs and max_bytes are enforced lazily, after some hundred appends, at the end of the batch
+ * or when somebody would notice, so that a run of appends costs one walk over the head instead of
+ * one each. What a batch pushes out leaves with that batch. Only where more is over the limits than
+ * that (they were lowered, or one long message stands for very many short ones) a chore takes the
+ * rest in portions, and any other chore begins with that. A chore has a small share of the loop and
+ * publishers may have all of it, so each append brings looks of its own along, to be spent on the
+ * oldest: for more than came itself, so that the surplus shrinks the faster the more comes.
+ *
+ * The subject's limit is enforced at once. All removals go through stream_drop() or, where the
+ * record may be damaged, stream_drop_any(): the head moves, or a number becomes a hole.
  *
  * When a subject's next oldest message is far away the search stops after some thousand records; it
  * goes on from there with the next message of the subject, or in the chore that was started for it.
@@ -22,8 +26,12 @@
 
 enum {
     SEARCH = 8192,                /* looks at records */
-    TRIM_AT_ONCE = BATCH_REMOVED, /* the same, when limits were lowered, or one pushes out many; */
-    TRIM_FEW = 64                 /* while a chore does the rest */
+    TRIM_AT_ONCE = BATCH_REMOVED, /* the same, or more when appends brought more; */
+    TRIM_FEW = 64,                /* while a chore does the rest */
+    TRIM_A_MSG = 8,               /* an append brings so many, */
+    TRIM_WHEN_MANY = 2,           /* or these: what goes with a batch is told in one turn; */
+    TRIM_BYTES = 32,              /* and one for each of these, about the shortest message; */
+    TRIM_AFTER = 8192             /* when so many were brought they are spent */
 };
 static const int64_t FOR_EVER = INT64_MAX / 4;
 static const int64_t AHEAD = 60 * NS_PER_S; /* no message is of a time so far to come */
@@ -65,15 +73,33 @@ bool limits_trim(struct stream *s, uint32_t looks)
     return !over(s);
 }
 
+/* Half of what appends have brought is spent, not all: one very long message brings more than goes
+ * well in one turn. Those after it find the other half. */
 void stream_trim(struct stream *s)
 {
     if (s->life != STREAM_LIVE || s->index.behind)
         return;
-    bool all = limits_trim(s, s->trimming ? TRIM_FEW : TRIM_AT_ONCE);
+    uint32_t least = s->trimming ? TRIM_FEW : TRIM_AT_ONCE, half = s->trim_due / 2;
+    uint32_t looks = half < least ? least : half;
+    bool all = limits_trim(s, looks);
     /* Any chore begins with it; what a stop leaves over goes after the next start. */
     if (!all && list_empty(&s->chores) && !s->st->closing)
         chore_trim(s);
     s->trimming = !all;
+    s->trim_due = all || looks >= s->trim_due ? 0 : s->trim_due - looks;
+    s->trim_came = 0;
+}
+
+/* The stream is over its limits, and rec came. */
+static void bring_looks(struct stream *s, const struct record_in *rec)
+{
+    const struct batch *b = s->memory ? s->st->mem : s->st->gather;
+    size_t bytes = rec->subject.n + rec->hdr.n + rec->payload.n;
+    bool many = b->nremoved >= BATCH_REMOVED && b->nremoved >= TRIM_WHEN_MANY * b->appended;
+    uint32_t n = many ? TRIM_WHEN_MANY : TRIM_A_MSG;
+    n += (uint32_t)(bytes / TRIM_BYTES); /* RECORD_MAX bounds it */
+    s->trim_came += n;
+    s->trim_due += n;
 }
 
 /* --- a subject's limit ----------------------------------------------------------------------- */
@@ -237,7 +263,10 @@ void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t
         struct subject *e = index_get(s, rec->subject, false);
         if (e && e->count > most && !limits_subject(s, e, most))
             chore_subject(s, rec->subject, most);
-        if (over(s))
+    }
+    if (over(s)) {
+        bring_looks(s, rec);
+        if (s->trim_came >= TRIM_AFTER || (most && !(rec->flags & REC_SKIP)))
             stream_trim(s);
     }
     if (rec->flags & (REC_ROLLUP_ALL | REC_ROLLUP_SUBJECT))

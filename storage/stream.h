@@ -88,6 +88,8 @@ struct stream {
     struct list chores;       /* exclusive jobs (purge, limits), one at a time, in order */
     bool purging;             /* what is dropped now is told as purged */
     bool trimming;            /* a chore takes out what is over the limits */
+    uint32_t trim_due;        /* looks that appends brought for the same and nobody has spent, */
+    uint32_t trim_came;       /* and those of them since stream_trim() */
     struct turn_timer expiry; /* max_age */
 };
 
@@ -149,7 +151,7 @@ void stream_drop_lost(struct stream *s, uint64_t seq, struct slice subject);
 /* Removes the live record seq, whatever is left of it. That takes what it cost from *looks
  * (reader.h). */
 void stream_drop_any(struct stream *s, struct reader *r, uint64_t seq, uint32_t *looks);
-/* Enforces max_msgs and max_bytes; where very much has to go, a chore does the rest. */
+/* Enforces max_msgs and max_bytes: what appends push out goes at once, a chore does the rest. */
 void stream_trim(struct stream *s);
 /* now.first_ts is the time of the first live record again, which is read for it. */
 void stream_settle_first_ts(struct stream *s);

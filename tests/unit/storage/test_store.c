@@ -529,6 +529,87 @@ static void one_large_message_takes_many_small_ones_in_portions(void **state)
     free((void *)(uintptr_t)big.payload.p);
 }
 
+static uint64_t told; /* the newest that count_removed() heard of */
+
+static void count_removed(void *arg, uint64_t seq, struct slice subject)
+{
+    (void)arg;
+    assert_int_equal(seq, told + 1); /* the oldest first, none left out */
+    assert_true(slice_is(subject, "a"));
+    told = seq;
+}
+
+static struct stream_watch counts_removed = {.removed = count_removed,
+                                             .want_removed_subjects = true};
+
+/* Chores get nothing done meanwhile, and somebody counts by subject what goes. */
+static void what_a_batch_pushes_out_leaves_with_it(void **state)
+{
+    struct place *p = *state;
+    const unsigned n = 60000, most = 1000;
+    p->ft.job_budget_ns = 0;
+    for (int i = 0; i < 8; i++) {
+        struct stream_spec spec = spec_of("S");
+        told = 0;
+        spec.memory = i & 1;
+        if (i & 2)
+            spec.max_bytes = (int64_t)(most * record_account(1, 0, 1, spec.memory));
+        else
+            spec.max_msgs = most;
+        struct stream *s = make(p, &spec);
+        if (i & 4)
+            store_watch(s, &counts_removed);
+        for (unsigned batch = 1; batch <= 4; batch++) {
+            fill_quickly(p, s, "a", n); /* waits for the commit, and no longer */
+            struct stream_state st = state_of(s);
+            assert_int_equal(st.msgs, most);
+            assert_int_equal(st.first_seq, batch * n - most + 1);
+            assert_int_equal(st.last_seq, batch * n);
+            assert_int_equal(told, i & 4 ? st.first_seq - 1 : 0);
+        }
+        store_watch(s, NULL);
+        struct answer a = {0};
+        assert_int_equal(store_stream_delete(s, on_done, &a), 0);
+        wait_answer(p, &a);
+    }
+    p->ft.job_budget_ns = 1;
+}
+
+/* What a chore has to take does not become more while publishers leave it no time, and goes soon;
+ * but no append takes much of it. */
+static void lower_limits_are_reached_while_others_publish(void **state)
+{
+    struct place *p = *state;
+    const unsigned n = 6 * BATCH_REMOVED;
+    struct record_in rec = rec_of("a", "x");
+    for (int i = 0; i < 4; i++) {
+        struct stream_spec spec = spec_of(i == 0 ? "A" : i == 1 ? "B" : i == 2 ? "C" : "D");
+        told = 0;
+        spec.memory = i & 1;
+        struct stream *s = make(p, &spec);
+        if (i & 2)
+            store_watch(s, &counts_removed);
+        fill_quickly(p, s, "a", n);
+        struct answer a = {0};
+        spec.max_msgs = 1000;
+        assert_int_equal(store_stream_update(s, &spec, NULL, NULL), 0);
+        uint64_t before = s->now.msgs;
+        for (unsigned k = 0; k < n / 2; k++) {
+            assert_int_equal(store_append(s, &rec, k + 1 < n / 2 ? NULL : on_append, &a), 0);
+            uint64_t now = s->now.msgs;
+            assert_true(now <= before + 1 && before + 1 - now <= 2 * BATCH_REMOVED);
+            before = now;
+        }
+        assert_true(before < (i & 2 ? n / 2 : 1000 + 2000)); /* and no turn has gone by */
+        wait_answer(p, &a);
+        assert_true(most_at_once(p, s, 1000) <= 2 * BATCH_REMOVED);
+        assert_int_equal(state_of(s).msgs, 1000);
+        assert_int_equal(state_of(s).first_seq, n + n / 2 - 1000 + 1);
+        assert_int_equal(told, i & 2 ? n + n / 2 - 1000 : 0);
+        store_watch(s, NULL);
+    }
+}
+
 static void a_stop_meets_lower_limits(void **state)
 {
     struct place *p = *state;
@@ -699,6 +780,8 @@ int main(void)
         T(a_block_is_remembered_until_the_receipt),
         T(lower_limits_take_a_large_stream_in_portions),
         T(one_large_message_takes_many_small_ones_in_portions),
+        T(what_a_batch_pushes_out_leaves_with_it),
+        T(lower_limits_are_reached_while_others_publish),
         T(a_stop_meets_lower_limits),
         T(lower_limits_leave_the_newest_of_each_subject),
         T(a_long_record_counts_for_several_looks),
