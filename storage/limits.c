@@ -3,10 +3,10 @@
  * max_msgs and max_bytes are enforced lazily, after some hundred appends, at the end of the batch
  * or when somebody would notice, so that a run of appends costs one walk over the head instead of
  * one each. What a batch pushes out leaves with that batch. Only where more is over the limits than
- * that (they were lowered, or one long message stands for very many short ones) a chore takes the
- * rest in portions, and any other chore begins with that. A chore has a small share of the loop and
- * publishers may have all of it, so each append brings looks of its own along, to be spent on the
- * oldest: for more than came itself, so that the surplus shrinks the faster the more comes.
+ * that (they were lowered, one long message stands for very many short ones, or short ones come for
+ * very long ones) a chore takes the rest in portions, and any other chore begins with that. A chore
+ * has a small share of the loop, and publishers may have all of it, so each append brings looks of
+ * its own along, for more than came itself: the surplus shrinks the faster the more comes.
  *
  * The subject's limit is enforced at once. All removals go through stream_drop() or, where the
  * record may be damaged, stream_drop_any(): the head moves, or a number becomes a hole.
