@@ -11,10 +11,10 @@
  * DIRECT.GET. A subject that no verb matches is dropped in silence, as nats-server does.
  *
  * What always holds: a request is in exactly one list; a handler runs at most once for it; lock is
- * 0 unless the stream's `exclusive` or `shared` counts it. At API_INFLIGHT_MAX, as in the reference,
- * or beyond API_INFLIGHT_MOST bytes, what has not begun is thrown away with one advisory. Requests
- * run in the turn they came in, half a millisecond of them; the rest of a flood is a job that takes
- * its turn among the others.
+ * 0 unless the stream's `exclusive` or `shared` counts it. At API_INFLIGHT_MAX, as in the
+ * reference, or beyond API_INFLIGHT_MOST bytes, what has not begun is thrown away with one
+ * advisory. Requests run in the turn they came in, half a millisecond of them; the rest of a flood
+ * is a job that takes its turn among the others.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
