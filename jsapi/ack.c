@@ -253,6 +253,16 @@ void ack_gone(struct js_consumer *c, uint64_t sseq, const char *reason)
     }
 }
 
+void ack_gone_range(struct js_consumer *c, uint64_t first, uint64_t last, const char *reason)
+{
+    const struct pending_entry *e;
+    while ((e = pending_from(&c->pend, first)) && e->sseq <= last) {
+        first = e->sseq + 1;
+        ack_gone(c, e->sseq, reason);
+    }
+    pending_gone_range(&c->pend, first, last); /* those given up */
+}
+
 /* --- verbs ------------------------------------------------------------------------------------ */
 
 /* The delay behind "-NAK", < 0 when there is none that can be read. */

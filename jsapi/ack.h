@@ -31,6 +31,7 @@ void ack_flow_control(struct js_consumer *c, uint64_t sseq, uint64_t cseq);
 
 /* Sequences that left the stream while pending: settled, with an advisory each. */
 void ack_gone(struct js_consumer *c, uint64_t sseq, const char *reason);
+void ack_gone_range(struct js_consumer *c, uint64_t first, uint64_t last, const char *reason);
 /* pending_gave_up_fn: the last try of a message failed. */
 void ack_gave_up(void *consumer, uint64_t sseq, uint32_t deliveries);
 

@@ -62,10 +62,13 @@ struct reset {
     uint64_t seq;
 };
 
-/* It is answered: now deliveries may begin. */
+/* It is answered: now deliveries may begin. Another reset may wait for a count that this one has
+ * ended, and nothing else asks for it until that is answered. */
 static void release(struct js_consumer *c)
 {
     c->resetting--;
+    if (c->resetting && c->n_waiters && c->state != CONSUMER_GONE)
+        consumer_counted(c, NULL);
     consumer_ready(c);
     consumer_drop(c);
 }

@@ -322,13 +322,7 @@ void consumers_removed_range(struct consumers *cs, uint64_t first, uint64_t last
     LIST_EACH_SAFE(it, &cs->holders)
     {
         struct js_consumer *c = LIST_ENTRY(it, struct js_consumer, holder);
-        uint32_t before = pending_count(&c->pend);
-        pending_gone_range(&c->pend, first, last);
-        if (pending_count(&c->pend) != before) {
-            c->acked_wall = clock_wall();
-            consumer_dirty(c);
-            consumer_ready(c);
-        }
+        ack_gone_range(c, first, last, gone_reason(cs, last));
         if (!holds_something(c))
             list_unlink(&c->holder);
     }

@@ -111,6 +111,12 @@ const struct pending_entry *pending_find(const struct pending *p, uint64_t sseq)
     return ring_find(p, sseq, NULL);
 }
 
+const struct pending_entry *pending_from(const struct pending *p, uint64_t sseq)
+{
+    uint32_t pos = ring_lower(p, sseq);
+    return pending_next(p, &pos);
+}
+
 const struct pending_entry *pending_next(const struct pending *p, uint32_t *pos)
 {
     while (*pos < p->len) {

@@ -173,6 +173,8 @@ bool pending_is_given(const struct pending *p, uint64_t sseq);
 /* Is sseq done with, as far as this consumer goes (interest retention)? False as well for what was
  * given up. */
 bool pending_is_settled(const struct pending *p, uint64_t sseq);
+/* The first entry at sseq or above it. NULL when there is none. */
+const struct pending_entry *pending_from(const struct pending *p, uint64_t sseq);
 /* Walks the pending entries ascending; *pos starts at 0. */
 const struct pending_entry *pending_next(const struct pending *p, uint32_t *pos);
 

@@ -62,8 +62,9 @@ void pull_end_all(struct js_consumer *c, const char *status, bool pair)
 struct wanted {
     int64_t batch, expires, bytes, heartbeat;
     bool no_wait;
-    const char *bad; /* why it can't be read */
-    char *why;       /* owned text of the JSON reader */
+    const char *bad;   /* why it can't be read */
+    const char *unfit; /* what it asks for and no consumer here has */
+    char *why;         /* owned text of the JSON reader */
 };
 
 static int64_t typed_int(json_t *obj, const char *key, struct wanted *w)
@@ -92,11 +93,11 @@ static void read_json(struct slice body, struct wanted *w)
     w->no_wait = json_get_bool(obj, "no_wait", false);
     int64_t priority = typed_int(obj, "priority", w);
     if (typed_int(obj, "min_pending", w) || typed_int(obj, "min_ack_pending", w))
-        w->bad = "Not a Overflow Priority consumer";
+        w->unfit = "Not a Overflow Priority consumer";
     else if (json_get_str(obj, "id").n)
-        w->bad = "Not a Pinned Client Priority consumer";
+        w->unfit = "Not a Pinned Client Priority consumer";
     else if (priority < 0 || priority > 9)
-        w->bad = "Priority must be between 0 and 9";
+        w->unfit = "Priority must be between 0 and 9";
     if (w->heartbeat > 0 && (w->heartbeat > INT64_MAX / 2 || w->heartbeat * 2 > w->expires))
         w->bad = "heartbeat value too large";
     json_free(obj);
@@ -169,6 +170,11 @@ static bool within_limits(struct js_consumer *c, const struct wanted *w, struct 
     return true;
 }
 
+static void bad_request(struct js_consumer *c, struct slice reply, const char *why)
+{
+    say_status(c, reply, "NATS/1.0 400 Bad Request - %.200s\r\n\r\n", why);
+}
+
 static void enqueue(struct js_consumer *c, const struct wanted *w, struct slice reply)
 {
     int64_t now = clock_mono();
@@ -205,12 +211,16 @@ void pull_ask(struct js_consumer *c, struct slice body, struct slice reply)
     }
     read_body(body, &w);
     if (w.bad) {
-        say_status(c, reply, "NATS/1.0 400 Bad Request - %.200s\r\n\r\n", w.bad);
+        bad_request(c, reply, w.bad);
         free(w.why);
         return;
     }
     if (!within_limits(c, &w, reply))
         return;
+    if (w.unfit) {
+        bad_request(c, reply, w.unfit);
+        return;
+    }
     if (c->n_waiting >= (uint64_t)c->cfg->max_waiting)
         pull_count(c);
     if (w.no_wait && !no_wait_may_stay(c, &w, reply)) {

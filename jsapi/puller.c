@@ -362,7 +362,7 @@ static void maybe_free(struct puller *p);
 static void refuse(struct puller *p, uint64_t seq, int err)
 {
     p->refused = true;
-    moved_to(p, seq - 1 > p->durable_seq ? seq - 1 : p->durable_seq);
+    moved_to(p, seq - 1);
     js_fail(&p->error, JSSourceConsumerSetupFailedErrF, "%s", err_text(err));
     log_warn("JetStream %s '%.*s > %.*s' can't store message %llu of '%.*s': %s",
              p->mirror ? "mirror" : "source", SLICE_FMT(p->stream->acc->name),

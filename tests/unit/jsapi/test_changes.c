@@ -225,6 +225,34 @@ static void a_message_deleted_while_pending_is_terminated(void **state)
     expect_msg(s, "_INBOX.p", 3, 3, 1, &g); /* and the window has room again */
 }
 
+static void expect_terminated_by_limits(struct site *s, int seq)
+{
+    char says[80];
+    struct jshost_msg *m = jshost_take(&s->h, "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.S.C");
+    assert_non_null(m);
+    (void)snprintf(says, sizeof says, "\"stream_seq\":%d,\"deliveries\":1", seq);
+    assert_non_null(strstr(m->text, says));
+    assert_non_null(strstr(m->text, "\"reason\":\"Message deleted by stream limits\""));
+    jshost_msg_free(m);
+}
+
+static void messages_that_leave_together_are_terminated_each(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, "");
+    jshost_want(&s->h, "$JS.EVENT.ADVISORY.>");
+    publish_n(s, "o.a", 4);
+    make_consumer(s, "C", EXPLICIT);
+    pull(s, "C", "_INBOX.p", "4");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    ask_ok(s, "$JS.API.STREAM.UPDATE.S", "{\"name\":\"S\",\"subjects\":[\"o.>\"],\"max_msgs\":2}");
+    expect_terminated_by_limits(s, 1);
+    expect_terminated_by_limits(s, 2);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 2);
+    assert_int_equal(info(s, "C", "ack_floor", "stream_seq"), 2);
+}
+
 static void a_purge_moves_everybody_up(void **state)
 {
     struct site *s = *state;
@@ -357,6 +385,7 @@ int main(void)
         T(pullers_hear_of_the_end_of_the_stream),
         T(pullers_hear_of_the_shutdown),
         T(a_message_deleted_while_pending_is_terminated),
+        T(messages_that_leave_together_are_terminated_each),
         T(a_purge_moves_everybody_up),
         T(a_purge_moves_a_consumer_however_far),
         T(what_comes_during_the_search_after_a_purge_stays),
