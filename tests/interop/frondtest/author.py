@@ -20,7 +20,8 @@ class Author:
 
     def __init__(self, seed):
         self.rnd = random.Random(seed)
-        self.streams = {}   # name: {"retention": …, "consumers": {name: {…}}}
+        self.streams = {}   # name: {"retention": …, "storage": …, "consumers": {names}, "turned": to interest since it
+                            # was started, "unacked": had a consumer without acks}
         self.sent = 0
         self.filters = {}   # of the consumers, by name
         self.pushed = {}    # whether they are push consumers
@@ -52,7 +53,7 @@ class Author:
         return Step(">", subject, body=text, **more)
 
     def restart(self):
-        self.streams = {name: stream for name, stream in self.streams.items() if stream["storage"] == "file"}
+        self.streams = {name: {**stream, "turned": False} for name, stream in self.streams.items() if stream["storage"] == "file"}
         return Step("restart")
 
     # -- streams --
@@ -61,6 +62,11 @@ class Author:
         r, c = self.rnd, {"name": name, "subjects": [f"{name.lower()}.>"], "duplicate_window": HOUR}
         old = self.streams.get(name)
         c["retention"] = old["retention"] if old and r.random() < 0.95 else r.choice(("limits", "limits", "workqueue", "interest"))
+        if old and (old["retention"], c["retention"]) == ("limits", "interest"):  # docs/differences.md, about consumers without acks
+            if old["unacked"]:
+                c["retention"] = "limits"
+            else:
+                old["turned"] = True
         c["storage"] = old["storage"] if old else r.choice(("file", "memory"))
         for key, low, high, chance in (("max_msgs", 3, 30, 0.3), ("max_msgs_per_subject", 1, 5, 0.3),
                                        ("max_bytes", 200, 2000, 0.2), ("max_msg_size", 10, 60, 0.1)):
@@ -145,7 +151,8 @@ class Author:
     def create_stream(self):
         name = self.rnd.choice(list(CONSUMERS))
         c = self.config(name)
-        self.streams.setdefault(name, {"retention": c["retention"], "storage": c["storage"], "consumers": set()})
+        self.streams.setdefault(name, {"retention": c["retention"], "storage": c["storage"], "consumers": set(),
+                                       "turned": False, "unacked": False})
         return self.request(f"$JS.API.STREAM.CREATE.{name}", c)
 
     def update_stream(self):
@@ -246,6 +253,9 @@ class Author:
         r, stream = self.rnd, self.stream()
         name = self.rnd.choice(CONSUMERS[stream])
         c = {"name": name, "durable_name": name, "ack_policy": r.choice(("explicit", "explicit", "explicit", "all", "none"))}
+        if (known := self.streams.get(stream)) and c["ack_policy"] == "none":
+            c["ack_policy"] = "explicit" if known["turned"] else "none"
+            known["unacked"] |= not known["turned"]
         if r.random() < 0.3:
             c["deliver_policy"] = r.choice(("all", "new", "last", "last_per_subject", "by_start_sequence", "by_start_time"))
             if c["deliver_policy"] == "by_start_time":

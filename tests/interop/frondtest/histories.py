@@ -18,6 +18,7 @@ class Pair:
     def __init__(self, servers, user):
         self.players = [Player(server, user, patience=4) for server in servers]
         self.restarted = False
+        self.refused = {}  # "P.3": the delivery that was refused
 
     def __enter__(self):
         return self
@@ -29,6 +30,7 @@ class Pair:
     def both(self, step):
         """What each says to it."""
         heard = []
+        self.note_refused(step)
         for player in self.players:
             player.heard = []
             player.step(step)
@@ -36,12 +38,30 @@ class Pair:
         self.restarted |= step.kind == "restart"
         return [[comparable(step, text, self.restarted) for text in texts] for texts in heard]
 
+    def note_refused(self, step):
+        """Remembers a NAK, so that nothing hurries past it (docs/differences.md)."""
+        if step.body.startswith("-NAK") and (ack := self.players[0].acks.get(step.words[1:])):
+            self.refused[step.words[1:]] = ack
+
+    def wait_for_again(self, step):
+        """After a NAK with a delay of a millisecond, until the message is up again: the genuine server looks every 10 ms."""
+        if step.body.startswith("-NAK") and "1000000}" in step.body:
+            time.sleep(0.3)
+
+    def still_refused(self, consumer):
+        """Whether a message waits that was refused and not delivered again."""
+        name, most = consumer["name"], consumer["config"].get("max_deliver", -1)
+        return consumer["num_ack_pending"] > 0 and any(
+            key.startswith(name + ".") and self.players[0].acks[key] == ack and int(ack.split(".")[4]) != most
+            for key, ack in self.refused.items())
+
     def may_restart(self):
-        """Not while a consumer begins where its stream has not come to, nor with a list of which nothing was delivered: the
-        genuine server has other thoughts about them afterwards (docs/differences.md)."""
+        """Not while a consumer begins where its stream has not come to, nor with a list of which nothing was delivered, nor
+        with a NAK that no delivery has followed: the genuine server has other thoughts about them afterwards
+        (docs/differences.md)."""
         (streams, *consumers), _ = zip(*map(self.both, LOOKS))
         last = {s["config"]["name"]: s["state"]["last_seq"] for s in listed(streams, "streams")}
-        return not any(c["delivered"]["stream_seq"] > last[c["stream_name"]] or
+        return not any(self.still_refused(c) or c["delivered"]["stream_seq"] > last[c["stream_name"]] or
                        c["config"]["deliver_policy"] == "last_per_subject" and not c["delivered"]["consumer_seq"]
                        for texts in consumers for c in listed(texts, "consumers"))
 
@@ -58,6 +78,7 @@ class Pair:
     def differs(self, step, looks, patience=5):
         """Plays a step; (step, theirs, ours) of the first thing the two do not agree on: its answers, or a look."""
         heard = self.settled(step, patience) if step.words.startswith(HARMLESS) else self.both(step)
+        self.wait_for_again(step)
         if heard[0] != heard[1] and not known(step, heard[0]):
             return step, *heard
         for look in looks:
