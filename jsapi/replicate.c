@@ -20,8 +20,9 @@
 
 struct position { /* of a source that is not configured (any more) */
     struct list link;
-    struct slice name; /* owned */
-    uint64_t seq;
+    struct slice name;         /* owned */
+    uint64_t seq, durable_seq; /* the puller's (puller.h) */
+    bool dirty;                /* a message of it is in the batch that gathers */
     char identity[64];
 };
 
@@ -54,12 +55,12 @@ static void write_positions(struct replicator *r, struct buf *out, bool all)
             write_row(out, p->index_name, p->seq, p->identity);
         p->dirty = false;
     }
-    if (!all)
-        return;
     LIST_EACH(e, &r->parked)
     {
         struct position *k = LIST_ENTRY(e, struct position, link);
-        write_row(out, k->name, k->seq, k->identity);
+        if (all || k->dirty)
+            write_row(out, k->name, k->seq, k->identity);
+        k->dirty = false;
     }
 }
 
@@ -110,7 +111,7 @@ static int load_rows(void *arg, bool is_snapshot, struct slice bytes)
             return E_CORRUPT;
         struct position *k = park(r, slice_head(bytes, n));
         memcpy(&seq, bytes.p + n, sizeof seq);
-        k->seq = le64toh(seq);
+        k->seq = k->durable_seq = le64toh(seq);
         size_t m = (unsigned char)bytes.p[n + sizeof seq];
         bytes = slice_skip(bytes, n + sizeof seq + 1);
         if (bytes.n < m || m >= sizeof k->identity)
@@ -169,7 +170,9 @@ static void place(struct replicator *r, struct puller *p)
         struct position *k = LIST_ENTRY(e, struct position, link);
         if (!slice_eq(k->name, p->index_name))
             continue;
-        p->seq = p->durable_seq = k->seq;
+        p->seq = k->seq;
+        p->durable_seq = k->durable_seq;
+        p->dirty = k->dirty;
         memcpy(p->identity, k->identity, sizeof p->identity);
         unpark(k);
     }
@@ -187,7 +190,9 @@ static void remove_puller(struct replicator *r, struct puller *p, bool tell)
 {
     if (!p->mirror) {
         struct position *k = park(r, p->index_name);
-        k->seq = p->durable_seq;
+        k->seq = p->seq;
+        k->durable_seq = p->durable_seq;
+        k->dirty = p->dirty;
         memcpy(k->identity, p->identity, sizeof k->identity);
     }
     puller_free(p, tell);
@@ -252,12 +257,8 @@ struct replicator *replicator_update(struct js_stream *s, struct replicator *r)
         return replicator_new(s);
     if (s->cfg.sources.n && !r->cursor)
         open_positions(r);
-    if (match_config(r))
-        return r;
-    if (r->cursor && store_cursor_delete(r->cursor, NULL, NULL) == 0)
-        r->cursor = NULL;
-    else if (r->cursor)
-        log_debug("positions of '%.*s' stay until the stream goes", SLICE_FMT(s->name));
+    if (match_config(r) || r->cursor)
+        return r; /* the positions stay: a source that is put back resumes */
     replicator_free(r, false);
     return NULL;
 }

@@ -24,8 +24,9 @@ struct replicator;
 /* For a live stream whose config has a mirror or sources; NULL when it has none. Starts asking
  * soon. */
 struct replicator *replicator_new(struct js_stream *s);
-/* The stream's config was replaced. Sources that stay keep their place; may return NULL (no sources
- * any more, r is gone) or a new one (r was NULL). */
+/* The stream's config was replaced. Sources that stay keep their place, and those that go leave it
+ * behind for when they come back. May return NULL (a mirror no more, r is gone) or a new one (r was
+ * NULL). */
 struct replicator *replicator_update(struct js_stream *s, struct replicator *r);
 /* deleted: the stream goes, the origins are told to forget their consumers; else a shutdown. */
 void replicator_free(struct replicator *r, bool deleted);

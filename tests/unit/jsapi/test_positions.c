@@ -439,6 +439,87 @@ static void what_the_store_refuses_is_asked_for_again(void **state)
     jshost_msg_free(m);
 }
 
+/* The disk as it is now, without what a stop writes. */
+static void kill_and_start(struct site *s)
+{
+    char cmd[256];
+    snprintf(cmd, sizeof cmd, "cp -r %s %s.now", s->dir, s->dir);
+    assert_int_equal(system(cmd), 0);
+    site_down(s);
+    snprintf(cmd, sizeof cmd, "rm -rf %s && mv %s.now %s", s->dir, s->dir, s->dir);
+    assert_int_equal(system(cmd), 0);
+    site_up(s);
+}
+
+#define NO_SOURCES "{\"name\":\"COPY\"}"
+#define ELSEWHERE                                                                                  \
+    "{\"name\":\"COPY\",\"sources\":[{\"name\":\"AFAR\",\"external\":{\"api\":\"$JS.hub.API\","    \
+    "\"deliver\":\"else\"}}]}"
+#define UPDATE "$JS.API.STREAM.UPDATE.COPY"
+
+static void expect_asked_from(struct site *s, int64_t seq)
+{
+    fake_turn_advance(&s->ft, 3 * NS_PER_S);
+    struct jshost_msg *m = jshost_take(&s->h, ASKED);
+    assert_non_null(m);
+    assert_int_equal(number_in(m->text, "\"opt_start_seq\":"), seq);
+    jshost_msg_free(m);
+}
+
+static void the_only_source_is_taken_out_and_put_back(void **state)
+{
+    struct site *s = *state;
+    char *deliver = begin_copying(s);
+    for (unsigned i = 1; i <= 3; i++)
+        hub_sends(s, deliver, i, i);
+    expect_copied(s, 3);
+    free(deliver);
+    ask_ok(s, UPDATE, NO_SOURCES);
+    ask_ok(s, UPDATE, COPY);
+    expect_asked_from(s, 4);
+    ask_ok(s, UPDATE, NO_SOURCES);
+    restart(s);
+    jshost_want(&s->h, ASKED);
+    ask_ok(s, UPDATE, COPY);
+    expect_asked_from(s, 4);
+}
+
+/* The messages are in the batch behind that of the update: what the store has taken is not asked
+ * for again, and a kill finds them with their position. */
+static void update_with_messages_under_way(struct site *s, const char *config)
+{
+    char *deliver = begin_copying(s);
+    uint64_t batch = s->store->gather->n;
+    assert_int_equal(jshost_send(&s->h, ACC, UPDATE, "_INBOX.u", NULL, config), 1);
+    while (s->store->gather->n == batch)
+        fake_turn_once(&s->ft);
+    for (unsigned i = 1; i <= 3; i++)
+        hub_sends(s, deliver, i, i);
+    free(deliver);
+    jshost_msg_free(jshost_wait(&s->h, "_INBOX.u"));
+    expect_copied(s, 3);
+}
+
+static void a_source_that_goes_leaves_its_place_behind(void **state)
+{
+    struct site *s = *state;
+    update_with_messages_under_way(s, NO_SOURCES);
+    kill_and_start(s);
+    jshost_want(&s->h, ASKED);
+    ask_ok(s, UPDATE, COPY);
+    expect_asked_from(s, 4);
+}
+
+static void a_source_that_delivers_elsewhere_goes_on(void **state)
+{
+    struct site *s = *state;
+    update_with_messages_under_way(s, ELSEWHERE);
+    expect_asked_from(s, 4);
+    kill_and_start(s);
+    jshost_want(&s->h, ASKED);
+    expect_asked_from(s, 4);
+}
+
 /* A large one closes the batch it is put into: a kill after that batch must find both there. */
 static void a_message_and_its_position_are_in_one_batch(void **state)
 {
@@ -568,6 +649,9 @@ int main(void)
         T(a_source_is_told_only_of_what_it_has_sent),
         T(a_source_brings_nothing_that_would_have_to_wait),
         T(what_the_store_refuses_is_asked_for_again),
+        T(the_only_source_is_taken_out_and_put_back),
+        T(a_source_that_goes_leaves_its_place_behind),
+        T(a_source_that_delivers_elsewhere_goes_on),
         T(a_message_and_its_position_are_in_one_batch),
         T(progress_survives_a_restart),
         T(memory_consumers_are_gone_after_a_restart),
