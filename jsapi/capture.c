@@ -22,7 +22,7 @@ struct ticket {
     struct js_stream *s;      /* held */
     char *far;                /* a reply subject longer than REPLY_INLINE, owned; else NULL */
     uint32_t reply_n;         /* 0: no answer wanted */
-    bool republish;           /* the stream republishes what was stored */
+    struct repeat *repeat;    /* owned: what the stream republishes; else NULL */
     bool rolled;              /* others went: consumers move up as after a purge, */
     char *rolled_up;          /* of this subject (owned); NULL: of all; */
     bool stays;               /* it is itself the first one left */
@@ -51,7 +51,7 @@ static struct ticket *ticket_new(struct js_stream *s, struct slice reply)
     t->s = s;
     t->far = NULL;
     t->reply_n = (uint32_t)reply.n;
-    t->republish = s->republish != NULL;
+    t->repeat = NULL;
     t->rolled = t->stays = false;
     t->rolled_up = NULL;
     t->refused = NULL;
@@ -70,6 +70,7 @@ static void ticket_free(struct ticket *t)
     struct jsapi *js = s->acc->js;
 
     free(t->far);
+    free(t->repeat);
     free(t->rolled_up);
     free(t->refused);
     if (!js->pool)
@@ -165,44 +166,62 @@ void js_hdr_join(struct buf *out, struct slice hdr, struct slice lines)
     buf_add_str(out, "\r\n");
 }
 
+/* What will be repeated when it is on disk. The store may not have it then: a limit or a roll-up
+ * may take a message in the commit that brings it. */
 struct repeat {
-    struct js_stream *s;
-    uint64_t before; /* the message before it on its subject */
+    struct slice to, subject, hdr, payload; /* point into bytes */
+    size_t size;                            /* of the payload, also where that is left out */
+    bool headers_only;
+    char bytes[];
 };
 
-static int republish_one(void *arg, const struct record_out *m)
+static size_t keep(char *at, struct slice s, struct slice *kept)
 {
-    struct js_stream *s = ((struct repeat *)arg)->s;
-    uint64_t before = ((struct repeat *)arg)->before;
-    struct buf to = BUF_INIT, lines = BUF_INIT, hdr = BUF_INIT;
-    char when[40];
-
-    if (transform_apply(s->republish, m->subject, &to) && subject_valid_literal(buf_slice(&to))) {
-        size_t n = time_print(m->ts, when);
-        buf_printf(&lines,
-                   "Nats-Stream: %.*s\r\nNats-Subject: %.*s\r\nNats-Sequence: "
-                   "%llu\r\nNats-Time-Stamp: %.*s\r\n"
-                   "Nats-Last-Sequence: %llu\r\n",
-                   SLICE_FMT(s->name), SLICE_FMT(m->subject), (unsigned long long)m->seq, (int)n,
-                   when, (unsigned long long)before);
-        if (s->cfg.republish->headers_only)
-            buf_printf(&lines, "Nats-Msg-Size: %zu\r\n", m->payload.n);
-        js_hdr_join(&hdr, m->hdr, buf_slice(&lines));
-        js_post(s->acc, buf_slice(&to), (struct slice){0}, buf_slice(&hdr),
-                s->cfg.republish->headers_only ? (struct slice){0} : m->payload);
-    }
-    buf_release(&to);
-    buf_release(&lines);
-    buf_release(&hdr);
-    return READ_STOP;
+    if (s.n)
+        memcpy(at, s.p, s.n);
+    *kept = slice_of(at, s.n);
+    return s.n;
 }
 
-/* A roll-up or a limit may have taken it already: then there is nothing to repeat. */
-static void republish(struct js_stream *s, const struct store_receipt *r)
+static struct repeat *repeat_new(const struct js_stream *s, const struct record_in *rec)
 {
-    struct repeat it = {s, r->last};
-    if (s->republish && s->store && s->state == STREAM_LIVE)
-        (void)!store_get(s->store, r->seq, republish_one, &it);
+    struct buf to = BUF_INIT;
+    struct repeat *r = NULL;
+
+    if (transform_apply(s->republish, rec->subject, &to) && subject_valid_literal(buf_slice(&to))) {
+        bool headers_only = s->cfg.republish->headers_only;
+        struct slice payload = headers_only ? (struct slice){0} : rec->payload;
+        r = xmalloc(sizeof *r + to.len + rec->subject.n + rec->hdr.n + payload.n);
+        r->size = rec->payload.n;
+        r->headers_only = headers_only;
+        char *at = r->bytes;
+        at += keep(at, buf_slice(&to), &r->to);
+        at += keep(at, rec->subject, &r->subject);
+        at += keep(at, rec->hdr, &r->hdr);
+        (void)keep(at, payload, &r->payload);
+    }
+    buf_release(&to);
+    return r;
+}
+
+static void republish(struct js_stream *s, const struct repeat *m, const struct store_receipt *r)
+{
+    struct buf lines = BUF_INIT, hdr = BUF_INIT;
+    char when[40];
+    size_t n = time_print(r->ts, when);
+
+    buf_printf(&lines,
+               "Nats-Stream: %.*s\r\nNats-Subject: %.*s\r\nNats-Sequence: "
+               "%llu\r\nNats-Time-Stamp: %.*s\r\n"
+               "Nats-Last-Sequence: %llu\r\n",
+               SLICE_FMT(s->name), SLICE_FMT(m->subject), (unsigned long long)r->seq, (int)n, when,
+               (unsigned long long)r->last);
+    if (m->headers_only)
+        buf_printf(&lines, "Nats-Msg-Size: %zu\r\n", m->size);
+    js_hdr_join(&hdr, m->hdr, buf_slice(&lines));
+    js_post(s->acc, m->to, (struct slice){0}, buf_slice(&hdr), m->payload);
+    buf_release(&lines);
+    buf_release(&hdr);
 }
 
 /* --- the store's answer ----------------------------------------------------------------------- */
@@ -220,8 +239,8 @@ static void on_receipt(void *arg, const struct store_receipt *r)
             if (t->rolled && !r->duplicate && s->consumers)
                 consumers_purged(s->consumers, slice_cstr(t->rolled_up ? t->rolled_up : ""),
                                  t->stays ? r->seq : r->seq + 1, consumers_taken(s->consumers));
-            if (t->republish && !r->duplicate)
-                republish(s, r);
+            if (t->repeat && !r->duplicate && s->state == STREAM_LIVE)
+                republish(s, t->repeat, r);
             if (reply.n)
                 say_ack(s, reply, r);
         } else if (reply.n) {
@@ -301,8 +320,8 @@ static void append(struct js_stream *s, struct record_in *rec, struct slice repl
             t->refused = xmalloc(sizeof *t->refused);
             *t->refused = *refused;
         }
-        if (rec->flags & REC_SKIP)
-            t->republish = false;
+        if (s->republish && !(rec->flags & REC_SKIP))
+            t->repeat = repeat_new(s, rec);
     }
     int err = store_append(s->store, rec, t ? on_receipt : NULL, t);
     if (err == 0)
@@ -346,11 +365,11 @@ int js_stream_store(struct js_stream *s, const struct record_in *rec, store_appe
     if (!(r.flags & REC_EXACT)) {
         if (s->transform && transform_apply(s->transform, r.subject, &subject))
             r.subject = buf_slice(&subject);
-        if (s->cfg.retention == RETAIN_INTEREST && !js_stream_has_interest(s, r.subject)) {
+        if (s->cfg.retention == RETAIN_INTEREST && !js_stream_has_interest(s, r.subject))
             r.flags |= REC_SKIP;
-            t->republish = false;
-        }
     }
+    if (s->republish && !(r.flags & REC_SKIP))
+        t->repeat = repeat_new(s, &r);
     int err = store_append(s->store, &r, on_receipt, t);
     if (err)
         ticket_free(t);

@@ -212,7 +212,8 @@ static int write_record(struct stream *s, struct record *r, uint64_t seq)
     return 0;
 }
 
-static int put(struct stream *s, const struct record_in *rec, uint64_t *seq, uint64_t *before)
+/* The number, its time, and the newest number before on its subject go to the receipt. */
+static int put(struct stream *s, const struct record_in *rec, struct waiter *w)
 {
     bool skip = (rec->flags & REC_SKIP) != 0;
     struct record r = {.subject = rec->subject,
@@ -223,20 +224,21 @@ static int put(struct stream *s, const struct record_in *rec, uint64_t *seq, uin
                        .flags = skip ? RECF_SKIP : 0};
     if (skip) /* only the id is kept */
         r.subject = r.hdr = r.payload = (struct slice){0};
-    uint64_t last = s->now.last_seq;
-    *seq = (rec->flags & REC_EXACT) ? rec->seq : last + 1;
-    if (*seq > SEQ_MAX)
+    uint64_t last = s->now.last_seq, seq = (rec->flags & REC_EXACT) ? rec->seq : last + 1;
+    if (seq > SEQ_MAX)
         return E_TOOBIG;
-    int err = write_record(s, &r, *seq);
+    int err = write_record(s, &r, seq);
     if (err)
         return err;
     if (skip)
-        count_skip(s, *seq, r.ts);
+        count_skip(s, seq, r.ts);
     else
-        *before = count_in(s, &r, *seq);
-    if (*seq > last + 1 && s->now.first_seq <= last)
-        stream_skip_numbers(s, last + 1, *seq - 1);
-    remember_id(s, rec, *seq);
+        w->last = count_in(s, &r, seq);
+    if (seq > last + 1 && s->now.first_seq <= last)
+        stream_skip_numbers(s, last + 1, seq - 1);
+    remember_id(s, rec, seq);
+    w->seq = seq;
+    w->ts = r.ts;
     return 0;
 }
 
@@ -251,10 +253,8 @@ static bool decide(struct stream *s, const struct record_in *rec, struct waiter 
         w->err = E_DENIED;
     if (!w->err)
         w->err = room_for(s, rec);
-    uint64_t seq = 0;
     if (!w->err)
-        w->err = put(s, rec, &seq, &w->last);
-    w->seq = seq;
+        w->err = put(s, rec, w);
     return !w->err;
 }
 

@@ -44,6 +44,7 @@ struct waiter {
     bool duplicate;
     uint64_t seq; /* or how many were purged */
     uint64_t last;
+    int64_t ts; /* WAIT_APPEND */
     union {
         char *last_id;         /* owned, E_LAST_MSG_ID */
         struct stream *stream; /* WAIT_CREATE, WAIT_DELETE */

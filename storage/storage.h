@@ -190,6 +190,7 @@ struct store_receipt {
     uint64_t seq;             /* the number given; for a duplicate that of the original */
     uint64_t last;            /* with E_LAST_SEQ, E_LAST_SUBJECT_SEQ: the actual one; when it was
                                  stored: the newest one before it on its subject */
+    int64_t ts;               /* of the message that was stored */
     struct slice last_msg_id; /* with E_LAST_MSG_ID: the actual one, borrowed */
 };
 typedef void store_append_fn(void *arg, const struct store_receipt *r);

@@ -404,7 +404,7 @@ static void return_chunks(struct store *st, struct batch *b, bool stored)
 static void answer_append(const struct waiter *w, int err)
 {
     struct store_receipt r = {
-        .err = err, .duplicate = w->duplicate && !err, .seq = w->seq, .last = w->last};
+        .err = err, .duplicate = w->duplicate && !err, .seq = w->seq, .last = w->last, .ts = w->ts};
     if (w->x.last_id)
         r.last_msg_id = slice_cstr(w->x.last_id);
     if (w->fn.append)

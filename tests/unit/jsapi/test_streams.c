@@ -292,6 +292,35 @@ static void stored_messages_are_republished(void **state)
     jshost_msg_free(m);
 }
 
+/* The bucket keeps one of them, and all of them come in one batch. */
+static void what_a_limit_takes_at_once_is_republished(void **state)
+{
+    char body[16];
+
+    (void)state;
+    jshost_want(&s.host, "r.>");
+    create(API "STREAM.CREATE.A",
+           "{\"name\":\"A\",\"subjects\":[\"a.*\"],\"max_msgs_per_subject\":1,"
+           "\"republish\":{\"src\":\"a.*\",\"dest\":\"r.$1\"}}");
+    for (int i = 1; i <= 9; i++) {
+        (void)snprintf(body, sizeof body, "%d", i);
+        assert_int_equal(jshost_send(&s.host, &s.account, "a.1", NULL, NULL, body), 1);
+    }
+    for (int i = 1; i <= 9; i++) {
+        struct jshost_msg *m = jshost_wait(&s.host, "r.1");
+        char *hdr = slice_dup(m->hdr), want[64];
+        (void)snprintf(body, sizeof body, "%d", i);
+        assert_string_equal(m->text, body);
+        (void)snprintf(want, sizeof want, "\r\nNats-Sequence: %d\r\nNats-Time-Stamp: 2026-", i);
+        assert_non_null(strstr(hdr, want));
+        (void)snprintf(want, sizeof want, "\r\nNats-Last-Sequence: %d\r\n\r\n", i - 1);
+        assert_non_null(strstr(hdr, want));
+        free(hdr);
+        jshost_msg_free(m);
+    }
+    assert_null(jshost_take(&s.host, "r.1"));
+}
+
 static void long_reply_subjects_are_answered(void **state)
 {
     char inbox[600] = "_INBOX.";
@@ -521,6 +550,7 @@ int main(void)
         T(advisories_go_to_those_who_listen),
         T(a_stream_of_advisories_is_fed_by_its_own_creation_too),
         T(stored_messages_are_republished),
+        T(what_a_limit_takes_at_once_is_republished),
         T(long_reply_subjects_are_answered),
         T(status_lines_are_not_stored),
         T(the_queue_has_an_end),
