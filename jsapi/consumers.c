@@ -248,8 +248,7 @@ void consumers_stored(struct consumers *cs, uint64_t seq, struct slice subject)
 void consumers_durable(struct consumers *cs, uint64_t last)
 {
     (void)last;
-    if (cs->dead_n) /* the store had no room for these removals before */
-        turn_post_now(cs->stream->acc->js->host.turn, &cs->flush);
+    retention_durable(cs);
     while (!list_empty(&cs->hungry)) {
         struct js_consumer *c = LIST_ENTRY(cs->hungry.next, struct js_consumer, link);
         consumer_place(c, PLACE_IDLE);

@@ -3,8 +3,8 @@
  * `dead` gathers what acks of this turn free; one store_remove() at its end, so that removals and
  * the cursors' progress reach the disk in the same commit. When something that several messages
  * depend on changes (a consumer goes, filters change, limits become interest) a job sweeps the
- * stream: portions of records, each asked of all consumers. A sweep notes the durable number at its
- * start; newer messages are not its business.
+ * stream: portions of records, each asked of all consumers. A sweep notes the newest number at its
+ * start, and waits for the commit of what is not on disk yet; newer messages are not its business.
  *
  * After a failed commit the consumers are read back, and have the messages pending again. One in
  * memory is not: it knows that they are settled and never asks again. So where there are such
@@ -221,6 +221,16 @@ static int sweep_record(void *arg, const struct record_out *r)
     return READ_ON;
 }
 
+/* Some of what the sweep is about is not on disk yet: it goes on with the next commit. */
+static bool waits_for_disk(const struct consumers *cs, int got)
+{
+    struct stream_state st;
+    if (got != READ_END)
+        return false;
+    store_state(cs->stream->store, &st);
+    return st.last_seq < cs->sweep_to;
+}
+
 static enum job_result sweep_step(struct job *j, const struct job_budget *b)
 {
     struct consumers *cs = CONTAINER_OF(j, struct consumers, sweep);
@@ -229,6 +239,8 @@ static enum job_result sweep_step(struct job *j, const struct job_budget *b)
         struct read_budget budget = {SWEEP_MSGS, SWEEP_MSGS, SWEEP_BYTES};
         int got = store_read(cs->stream->store, &cs->sweep_at, NULL, &budget, sweep_record, &p);
         retention_flush(cs, NULL, NULL);
+        if (waits_for_disk(cs, got))
+            return JOB_DONE;
         if (got < 0 || got == READ_END || got == READ_STOPPED || cs->sweep_at > cs->sweep_to) {
             cs->sweeping = false;
             return JOB_DONE;
@@ -241,15 +253,22 @@ static enum job_result sweep_step(struct job *j, const struct job_budget *b)
 void retention_sweep(struct consumers *cs, uint64_t from, bool all)
 {
     const struct turn *t = cs->stream->acc->js->host.turn;
-    struct stream_state st;
     if (!cs->stream->store || cs->forgotten)
         return;
-    store_state(cs->stream->store, &st);
     cs->sweep_at = cs->sweeping && cs->sweep_at < from ? cs->sweep_at : from;
-    cs->sweep_to = st.last_seq;
+    cs->sweep_to = store_last_assigned(cs->stream->store);
     cs->sweep_all = all || (cs->sweeping && cs->sweep_all);
     cs->sweeping = true;
     t->job_start(t->loop, &cs->sweep);
+}
+
+void retention_durable(struct consumers *cs)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    if (cs->dead_n) /* the store had no room for these removals before */
+        turn_post_now(t, &cs->flush);
+    if (cs->sweeping)
+        t->job_start(t->loop, &cs->sweep);
 }
 
 /* The reference purges the stream then. All that is seen of it where the sweep finds nothing is

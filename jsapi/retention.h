@@ -20,6 +20,8 @@ void retention_asked(struct consumers *cs, uint64_t seq);
 /* Interest streams: a consumer went or changed; looks at all from `from` on as a job. all: what
  * nobody wants leaves, too; else only what somebody wanted and everybody has settled. */
 void retention_sweep(struct consumers *cs, uint64_t from, bool all);
+/* A commit of the stream is on disk: what had to wait for it goes on. */
+void retention_durable(struct consumers *cs);
 /* The last consumer of an interest stream went, or one that stood behind its end. */
 void retention_empty(struct consumers *cs);
 /* Is seq needed by nobody (any more)? c: leave this one aside, NULL: none. */

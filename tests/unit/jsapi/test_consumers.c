@@ -346,6 +346,27 @@ static void a_work_queue_forgets_what_is_acked(void **state)
     assert_int_equal(stream_msgs(s), 1);
 }
 
+static bool has_none(void *arg)
+{
+    struct stream_state st;
+    store_state(store_stream_find(((struct site *)arg)->store, SLICE("$G"), SLICE("S")), &st);
+    return st.last_seq == 3 && st.msgs == 0;
+}
+
+/* What it wanted is not on disk yet when it goes. */
+static void the_last_consumer_goes_before_the_commit(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, ",\"retention\":\"interest\"");
+    make_consumer(s, "C", EXPLICIT);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(jshost_send(&s->h, ACC, "o.a", NULL, NULL, "x"), 1);
+    assert_int_equal(jshost_send(&s->h, ACC, "$JS.API.CONSUMER.DELETE.S.C", "_INBOX.d", NULL, ""),
+                     1);
+    jshost_msg_free(jshost_wait(&s->h, "_INBOX.d"));
+    assert_true(fake_turn_wait(&s->ft, has_none, s));
+}
+
 static void interest_keeps_a_message_until_all_have_it(void **state)
 {
     struct site *s = *state;
@@ -619,6 +640,7 @@ int main(void)
         T(ack_and_next_asks_for_more),
         T(a_work_queue_forgets_what_is_acked),
         T(interest_keeps_a_message_until_all_have_it),
+        T(the_last_consumer_goes_before_the_commit),
         T(a_push_consumer_waits_for_a_listener),
         T(a_group_consumer_wants_its_group),
         T(headers_only_tells_the_size),
