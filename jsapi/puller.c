@@ -246,13 +246,20 @@ static void take_identity(struct puller *p, struct slice hdr)
     moved_to(p, p->seq);
 }
 
-/* A mirror starts where its origin starts: numbers before that never existed. */
+/* A mirror goes on where its origin does: it never gets the numbers before that. What it has it
+ * keeps, though the origin may not have it any more. */
 static void skip_to_start(struct puller *p, json_t *doc)
 {
+    struct stream *s = p->stream->store;
+    struct stream_state st;
     int64_t start = json_get_int(json_key(doc, "delivered"), "stream_seq", 0);
-    if (!p->mirror || start <= 0 || (uint64_t)start <= store_last_assigned(p->stream->store))
+    if (!p->mirror || start <= 0 || (uint64_t)start <= store_last_assigned(s))
         return;
-    if (store_skip_to(p->stream->store, (uint64_t)start + 1, NULL, NULL) == E_OK)
+    struct record_in none = {.flags = REC_EXACT | REC_SKIP | REC_NO_DEDUP, .seq = (uint64_t)start};
+    store_state(s, &st);
+    int err = st.msgs ? store_append(s, &none, NULL, NULL)
+                      : store_skip_to(s, (uint64_t)start + 1, NULL, NULL);
+    if (err == E_OK)
         p->seq = p->durable_seq = (uint64_t)start;
 }
 

@@ -106,10 +106,10 @@ static int room_for(struct stream *s, const struct record_in *rec)
     const struct store *st = s->st;
     if (rec->max_msg_size > 0 && msg > (uint64_t)rec->max_msg_size)
         return E_MAX_MSG_SIZE;
-    if (rec->flags & REC_SKIP)
-        return 0;
     if ((rec->flags & REC_EXACT) && rec->seq <= s->now.last_seq)
         return E_EXISTS;
+    if (rec->flags & REC_SKIP)
+        return 0;
     int64_t used = s->memory ? st->stats.mem_bytes : st->stats.file_bytes;
     int64_t most = s->memory ? st->cfg.max_mem_bytes : st->cfg.max_file_bytes;
     if (used + (int64_t)bytes > most)

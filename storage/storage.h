@@ -158,8 +158,8 @@ enum {
     REC_ROLLUP_SUBJECT = 8, /* after storing, drop the earlier ones of the subject */
     REC_ROLLUP_ALL = 16,    /* after storing, drop all earlier ones; both are told as
                                purged(), unless much goes or a REC_SKIP leaves nothing */
-    REC_SKIP =
-        32, /* consume a number, remember the id, store nothing (interest without consumer) */
+    REC_SKIP = 32, /* consume a number, remember the id, store nothing (interest without consumer; a
+               mirror, with REC_EXACT: there is nothing up to this number) */
     REC_EXACT = 64, /* a mirror: store under `seq` with `ts`; numbers between are skipped */
     REC_NO_DEDUP = 128,
     REC_SOURCED = 256, /* copied from a source; the store treats it like any other so far */

@@ -101,6 +101,50 @@ def test_mirror_keeps_numbers_gaps_and_times(pair, run, site_kind):
     run(play())
 
 
+def test_mirror_keeps_what_its_origin_gave_up(pair, run, site_kind):
+    """Numbers that it never got are missing; what it has stays, and outlives another restart."""
+    scene = pair(site_kind)
+
+    async def play():
+        hub = await scene.hub.connect()
+        at_hub = Api(hub)
+        await at_hub.create("S", subjects=["s.>"])
+        await pour(hub, "s.a", 1, 10)
+        site = await scene.site.connect()
+        await Api(site).create("M", mirror={"name": "S", "external": HUB_API})
+        await follows(site, 10, [*range(1, 11)])
+        for first, below in ((11, 16), (21, 31)):
+            await site.close()
+            scene.site.stop()
+            await pour(hub, "s.a", first, 10)
+            await at_hub("STREAM.PURGE.S", {"seq": below})
+            scene.site.start()
+            site = await scene.site.connect()
+            await follows(site, first + 9, [*range(1, 11), *range(16, min(first + 10, 21))])
+        await site.close()
+        scene.site.stop()
+        scene.site.start()
+        site = await scene.site.connect()
+        await pour(hub, "s.a", 31, 1)
+        await follows(site, 31, [*range(1, 11), *range(16, 21), 31])
+        await hub.close()
+        await site.close()
+
+    async def follows(site, last, has):
+        api = Api(site)
+
+        async def there():
+            return (await api.info("M"))["state"]["last_seq"] == last
+
+        await until(there, what=f"the mirror is at {last}")
+        assert bodies(await api.all("M")) == has
+        state = (await api.info("M"))["state"]
+        assert (state["messages"], state["first_seq"]) == (len(has), 1)
+        assert state.get("num_deleted", 0) == last - len(has)
+
+    run(play())
+
+
 def test_source_filters_transforms_and_stamps(pair, run, site_kind):
     scene = pair(site_kind)
 

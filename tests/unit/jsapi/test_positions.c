@@ -287,7 +287,7 @@ static void a_copy_that_is_ahead_does_not_block_its_source(void **state)
 #define ASKED "$JS.hub.API.CONSUMER.CREATE.AFAR"
 
 /* The hub answers the question; where it shall deliver. */
-static char *hub_answers(struct site *s)
+static char *hub_answers_at(struct site *s, unsigned given_up)
 {
     char text[256], *deliver = xcalloc(1, 64);
     fake_turn_advance(&s->ft, 3 * NS_PER_S);
@@ -296,13 +296,20 @@ static char *hub_answers(struct site *s)
     assert_int_equal(sscanf(strstr(m->text, "\"deliver_subject\":\"") + 19, "%63[^\"]", deliver),
                      1);
     char *reply = xasprintf("%.*s", SLICE_FMT(m->reply));
-    snprintf(text, sizeof text, "{\"name\":\"JS_SRC\",\"config\":{\"deliver_subject\":\"%s\"}}",
-             deliver);
+    snprintf(text, sizeof text,
+             "{\"name\":\"JS_SRC\",\"config\":{\"deliver_subject\":\"%s\"},"
+             "\"delivered\":{\"stream_seq\":%u}}",
+             deliver, given_up);
     assert_int_equal(jshost_send(&s->h, ACC, reply, NULL, NULL, text), 1);
     fake_turn_run(&s->ft);
     jshost_msg_free(m);
     free(reply);
     return deliver;
+}
+
+static char *hub_answers(struct site *s)
+{
+    return hub_answers_at(s, 0);
 }
 
 static char *begin_copying(struct site *s)
@@ -520,6 +527,34 @@ static void a_source_that_delivers_elsewhere_goes_on(void **state)
     expect_asked_from(s, 4);
 }
 
+/* The origin gave up what comes next; what the mirror has it keeps, and what comes then has its
+ * number. */
+static void a_mirror_outlives_its_origins_messages(void **state)
+{
+    struct site *s = *state;
+    jshost_want(&s->h, ASKED);
+    ask_ok(s, "$JS.API.STREAM.CREATE.COPY",
+           "{\"name\":\"COPY\",\"mirror\":{\"name\":\"AFAR\",\"external\":{\"api\":\"$JS.hub.API\"}"
+           "}}");
+    char *deliver = hub_answers(s);
+    for (unsigned i = 1; i <= 3; i++)
+        hub_sends(s, deliver, i, i);
+    expect_copied(s, 3);
+    free(deliver);
+    restart(s);
+    jshost_want(&s->h, ASKED);
+    deliver = hub_answers_at(s, 7);
+    hub_sends(s, deliver, 8, 1);
+    expect_copied(s, 4);
+    free(deliver);
+    kill_and_start(s);
+    char *got = ask(s, "$JS.API.STREAM.INFO.COPY", "{\"deleted_details\":true}");
+    assert_non_null(strstr(got, "\"deleted\":[4,5,6,7]"));
+    assert_int_equal(number_in(got, "\"first_seq\":"), 1);
+    assert_int_equal(number_in(got, "\"last_seq\":"), 8);
+    free(got);
+}
+
 /* A large one closes the batch it is put into: a kill after that batch must find both there. */
 static void a_message_and_its_position_are_in_one_batch(void **state)
 {
@@ -652,6 +687,7 @@ int main(void)
         T(the_only_source_is_taken_out_and_put_back),
         T(a_source_that_goes_leaves_its_place_behind),
         T(a_source_that_delivers_elsewhere_goes_on),
+        T(a_mirror_outlives_its_origins_messages),
         T(a_message_and_its_position_are_in_one_batch),
         T(progress_survives_a_restart),
         T(memory_consumers_are_gone_after_a_restart),
