@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/subject.h"
+#include "storage/chores.h"
 #include "storage/limits.h"
 #include "storage/store.h"
 
@@ -271,7 +272,9 @@ static void append_now(struct stream *s, const struct record_in *rec, store_appe
         *rec->decided = w->err;
     if (!stored)
         return;
-    limits_after_append(s, rec, w->seq);
+    struct chore *rest = limits_after_append(s, rec, w->seq); /* nobody else waits meanwhile */
+    if (rest)
+        chore_answers(rest, w);
     store_weigh(st);
 }
 

@@ -25,13 +25,15 @@ struct chore {
     bool begun;
     uint64_t upto;        /* where it ends */
     uint64_t pos;         /* where it goes on */
-    uint64_t below, keep; /* CHORE_PURGE; keep also CHORE_SUBJECT */
+    uint64_t below, keep; /* CHORE_PURGE, CHORE_SUBJECT */
     bool counting;        /* a purge with keep counts first, */
     uint64_t matching;    /* so many, */
     uint64_t purged;      /* of which so many are gone */
     store_purge_fn *done;
     void *arg;
-    size_t text_n; /* filter or subject */
+    bool owes;             /* CHORE_SUBJECT: a roll-up, to be answered with */
+    struct waiter receipt; /* this */
+    size_t text_n;         /* filter or subject */
     char text[];
 };
 
@@ -143,7 +145,7 @@ static bool purge_step(struct chore *c)
 static bool subject_step(struct chore *c)
 {
     struct subject *e = index_get(c->s, text_of(c), false);
-    return !e || limits_subject(c->s, e, c->keep);
+    return !e || limits_subject(c->s, e, c->keep, c->below, PORTION);
 }
 
 /* Every message is asked whether its subject has too many. */
@@ -223,6 +225,12 @@ static void chore_done(struct chore *c, int err)
         w->seq = c->purged;
         w->err = err;
         b->nops++;
+    } else if (c->owes) {
+        struct batch *b = stream_batch(s);
+        struct waiter *w = batch_wait(b, WAIT_APPEND, NULL);
+        *w = c->receipt;
+        w->err = err;
+        b->nops++;
     }
     list_unlink(&c->link);
     s->st->nchores--;
@@ -274,7 +282,7 @@ static struct chore *find_chore(struct stream *s, enum chore_kind kind, struct s
     LIST_EACH(e, &s->chores)
     {
         struct chore *c = LIST_ENTRY(e, struct chore, link);
-        if (c->kind == kind && slice_eq(text_of(c), text))
+        if (c->kind == kind && !c->owes && slice_eq(text_of(c), text))
             return c;
     }
     return NULL;
@@ -296,6 +304,21 @@ void chore_subject(struct stream *s, struct slice subject, uint64_t most)
     if (!c)
         c = chore_new(s, CHORE_SUBJECT, subject);
     c->keep = most;
+    c->below = UINT64_MAX;
+}
+
+struct chore *chore_roll_up(struct stream *s, struct slice subject, uint64_t seq)
+{
+    struct chore *c = chore_new(s, CHORE_SUBJECT, subject);
+    c->below = seq;
+    return c;
+}
+
+void chore_answers(struct chore *c, struct waiter *w)
+{
+    c->owes = true;
+    c->receipt = *w;
+    w->fn.append = NULL;
 }
 
 void chore_expire(struct stream *s)

@@ -19,6 +19,11 @@
 void chore_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *done, void *arg);
 /* The oldest of the subject leave until `most` remain. */
 void chore_subject(struct stream *s, struct slice subject, uint64_t most);
+/* All of the subject below seq leave: the rest of a roll-up. */
+struct chore *chore_roll_up(struct stream *s, struct slice subject, uint64_t seq);
+/* The chore, just made, takes over the answer of a record that was stored: it is told when the
+ * chore's last portion is on disk. w itself stays where it is and tells nobody. */
+void chore_answers(struct chore *c, struct waiter *w);
 void chore_expire(struct stream *s);
 /* More is over the stream's limits than goes in one turn. */
 void chore_trim(struct stream *s);

@@ -453,14 +453,14 @@ static void count_none(struct stream *s, struct subject *e)
     soil(e);
 }
 
-uint64_t index_first(struct stream *s, struct subject *e, uint32_t most)
+uint64_t index_first(struct stream *s, struct subject *e, uint32_t *looks)
 {
     if (!(e->flags & SUBJ_FIRST_STALE))
         return e->first;
     struct reader r;
     uint64_t found = 0, seq = e->first > s->now.first_seq ? e->first : s->now.first_seq;
     reader_init(&r, s);
-    for (seq = reader_next(&r, seq); seq && !found && most--;) {
+    for (seq = reader_next(&r, seq); seq && !found && *looks; --*looks) {
         struct record rec;
         if (reader_know(&r, seq, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
             stream_live_now(s, seq))

@@ -89,9 +89,9 @@ void index_remove(struct stream *s, struct slice subject, uint64_t seq);
 void index_clear(struct stream *s);
 /* At close: that job's work, at once. */
 void index_graves_end(struct store *st);
-/* The first live number of it, repaired, looking at no more than `most` records; 0: not found
- * within them (go on later). */
-uint64_t index_first(struct stream *s, struct subject *e, uint32_t most);
+/* The first live number of it, repaired, with at most *looks at records, which are taken off; 0:
+ * not found within them (go on later). */
+uint64_t index_first(struct stream *s, struct subject *e, uint32_t *looks);
 /* The last live number as decided into *seq (0: none), repaired in the same way; false: not found
  * within `most` records (go on later). */
 bool index_last(struct stream *s, struct subject *e, uint32_t most, uint64_t *seq);

@@ -11,8 +11,10 @@
  * The subject's limit is enforced at once. All removals go through stream_drop() or, where the
  * record may be damaged, stream_drop_any(): the head moves, or a number becomes a hole.
  *
- * When a subject's next oldest message is far away the search stops after some thousand records; it
- * goes on from there with the next message of the subject, or in the chore that was started for it.
+ * When a subject's next oldest message is far away, or very many have to go, the work stops after
+ * some thousand records; it goes on from there with the next message of the subject, or in the chore
+ * that was started for it. A roll-up takes what is older than itself, and only that, whatever comes
+ * behind it meanwhile; where a chore does the rest, the receipt waits for the chore.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "storage/limits.h"
@@ -25,7 +27,8 @@
 #include "storage/store.h"
 
 enum {
-    SEARCH = 8192,                /* looks at records */
+    SEARCH = 8192,                /* looks at records; */
+    DROP_LOOKS = 4,               /* to drop one costs as much as so many */
     TRIM_AT_ONCE = BATCH_REMOVED, /* the same, or more when appends brought more; */
     TRIM_FEW = 64,                /* while a chore does the rest */
     TRIM_A_MSG = 8,               /* an append brings so many, */
@@ -130,7 +133,7 @@ static void drop_oldest(struct stream *s, struct subject *e, uint64_t first, uin
         e->count = 1; /* that was wrong: it is the only one */
         return;
     }
-    bool two = most == 1 && e->count == 2 && known;
+    bool two = most <= 1 && e->count == 2 && known && first != last;
     drop_one(s, e, first);
     if (two && e->count == 1) { /* KV: the one that stays is known */
         e->first = last;
@@ -138,15 +141,19 @@ static void drop_oldest(struct stream *s, struct subject *e, uint64_t first, uin
     }
 }
 
-bool limits_subject(struct stream *s, struct subject *e, uint64_t most)
+bool limits_subject(struct stream *s, struct subject *e, uint64_t most, uint64_t below,
+                    uint32_t looks)
 {
-    while (e->count > most) {
-        uint64_t first = index_first(s, e, SEARCH);
+    while (e->count > most && looks) {
+        uint64_t first = index_first(s, e, &looks);
+        if (first >= below)
+            return true;
         if (!first)
             return e->count <= most; /* nothing there: the count was wrong */
         drop_oldest(s, e, first, most);
+        looks -= looks < DROP_LOOKS ? looks : DROP_LOOKS;
     }
-    return true;
+    return e->count <= most;
 }
 
 void limits_subject_at(struct stream *s, struct subject *e, uint64_t most, uint64_t seq)
@@ -161,7 +168,8 @@ uint64_t limits_first_size(struct stream *s, struct subject *e)
 {
     struct reader r;
     struct record rec;
-    uint64_t first = index_first(s, e, SEARCH), size = 0;
+    uint32_t looks = SEARCH;
+    uint64_t first = index_first(s, e, &looks), size = 0;
     if (!first)
         return 0;
     reader_init(&r, s);
@@ -231,37 +239,33 @@ bool limits_newest(struct stream *s, struct slice subject, uint64_t *seq)
 
 /* --- after an append ------------------------------------------------------------------------- */
 
-static void roll_up(struct stream *s, const struct record_in *rec, uint64_t seq)
+/* What does the rest of it, NULL when all is done. */
+static struct chore *roll_up(struct stream *s, const struct record_in *rec, uint64_t seq)
 {
-    bool all = rec->flags & REC_ROLLUP_ALL;
+    bool done = true;
     stream_trim(s);
-    bool stays = !(rec->flags & REC_SKIP); /* else there is no message of our own to keep */
-    if (!stays && !all) {
-        struct purge_spec p = {.filter = rec->subject, .below = seq + 1};
-        chore_purge(s, &p, NULL, NULL);
-        return;
-    }
     s->purging = true;
-    if (!stays) {
+    if (!(rec->flags & REC_ROLLUP_ALL)) {
+        struct subject *e = index_get(s, rec->subject, false);
+        done = !e || limits_subject(s, e, 0, seq, SEARCH);
+    } else if (rec->flags & REC_SKIP) { /* there is no message of our own to keep */
         stream_clear(s, seq + 1);
         reclaim_below(s);
-    } else if (all) {
-        stream_clear_below(s, seq, rec->subject);
     } else {
-        struct subject *e = index_get(s, rec->subject, false);
-        if (e && e->count > 1 && !limits_subject(s, e, 1))
-            chore_subject(s, rec->subject, 1);
+        stream_clear_below(s, seq, rec->subject);
     }
     s->purging = false;
+    return done ? NULL : chore_roll_up(s, rec->subject, seq);
 }
 
 /* In the reference's order: the subject's limit, the stream's, the roll-up. */
-void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t seq)
+struct chore *limits_after_append(struct stream *s, const struct record_in *rec, uint64_t seq)
 {
+    struct chore *rest = NULL;
     uint64_t most = s->spec.max_msgs_per_subject > 0 ? (uint64_t)s->spec.max_msgs_per_subject : 0;
     if (most && !(rec->flags & REC_SKIP)) {
         struct subject *e = index_get(s, rec->subject, false);
-        if (e && e->count > most && !limits_subject(s, e, most))
+        if (e && e->count > most && !limits_subject(s, e, most, UINT64_MAX, SEARCH))
             chore_subject(s, rec->subject, most);
     }
     if (over(s)) {
@@ -270,9 +274,10 @@ void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t
             stream_trim(s);
     }
     if (rec->flags & (REC_ROLLUP_ALL | REC_ROLLUP_SUBJECT))
-        roll_up(s, rec, seq);
+        rest = roll_up(s, rec, seq);
     if (s->spec.max_age_ns > 0 && !turn_timer_is_set(&s->expiry))
         turn_set(s->st->turn, &s->expiry, clock_mono() + s->spec.max_age_ns);
+    return rest;
 }
 
 /* --- age ------------------------------------------------------------------------------------- */

@@ -5,13 +5,17 @@
 
 #include "storage/stream.h"
 
-/* After a record was stored: roll-ups, the subject's limit, the stream's limits. */
-void limits_after_append(struct stream *s, const struct record_in *rec, uint64_t seq);
+struct chore;
+
+/* After a record was stored: roll-ups, the subject's limit, the stream's limits. Returns the chore
+ * that does the rest of a roll-up: it owes the record's answer; NULL: nothing is left to do. */
+struct chore *limits_after_append(struct stream *s, const struct record_in *rec, uint64_t seq);
 /* A portion of what max_msgs and max_bytes want to go; true: nothing is over them any more. */
 bool limits_trim(struct stream *s, uint32_t looks);
-/* The oldest of a subject leave until at most `most` remain; false: not finished, its first one is
- * too far away. */
-bool limits_subject(struct stream *s, struct subject *e, uint64_t most);
+/* The oldest of a subject leave, those below `below`, until at most `most` remain; false: not
+ * finished after so many looks at records, its first one is far away or there are very many. */
+bool limits_subject(struct stream *s, struct subject *e, uint64_t most, uint64_t below,
+                    uint32_t looks);
 /* The same from a walk over all messages, the oldest first, that has come to e's message seq: what
  * lives of e before it was looked at, or could not be read. Nothing is searched for. */
 void limits_subject_at(struct stream *s, struct subject *e, uint64_t most, uint64_t seq);

@@ -362,52 +362,6 @@ static void a_second_server_is_refused(void **state)
 }
 
 /* On two subjects in turn. */
-static struct stream *six_messages(struct place *p)
-{
-    struct stream_spec spec = spec_of("S");
-    struct stream *s = make(p, &spec);
-    for (int i = 0; i < 6; i++)
-        put_text(p, s, i % 2 ? "a" : "b", "p");
-    return s;
-}
-
-static void a_rollup_leaves_only_itself(void **state)
-{
-    struct place *p = *state;
-    struct stream *s = six_messages(p);
-    struct record_in rec = rec_of("a", "sum");
-    rec.flags = REC_ROLLUP_SUBJECT;
-    assert_int_equal(put(p, s, &rec).seq, 7);
-    assert_int_equal(state_of(s).msgs, 4);
-    rec.flags = REC_ROLLUP_ALL;
-    assert_int_equal(put(p, s, &rec).seq, 8);
-    struct stream_state st = state_of(s);
-    assert_int_equal(st.msgs, 1);
-    assert_int_equal(st.num_subjects, 1);
-    assert_int_equal(st.first_seq, 8);
-}
-
-static void a_rollup_that_nobody_keeps_leaves_nothing_and_at_once(void **state)
-{
-    struct place *p = *state;
-    struct stream *s = six_messages(p);
-    struct record_in rec = rec_of("a", "sum");
-    struct answer a = {0};
-    rec.flags = REC_ROLLUP_ALL | REC_SKIP;
-    assert_int_equal(store_append(s, &rec, on_append, &a), 0);
-    assert_int_equal(s->now.msgs, 0); /* not only when a job has come to it: the receipt says it */
-    assert_int_equal(s->now.first_seq, 8);
-    wait_answer(p, &a);
-    assert_int_equal(a.r.seq, 7);
-    place_kill(p);
-    s = find_stream(p, "S");
-    assert_int_equal(state_of(s).msgs, 0);
-    assert_int_equal(state_of(s).num_subjects, 0);
-    assert_int_equal(state_of(s).first_seq, 8);
-    put_text(p, s, "a", "8");
-    assert_int_equal(state_of(s).last_seq, 8);
-}
-
 /* As many at once as no single portion takes. */
 static void fill_quickly(struct place *p, struct stream *s, const char *subject, unsigned n)
 {
@@ -801,8 +755,6 @@ int main(void)
         T(a_memory_stream_is_gone_after_a_restart),
         T(old_messages_expire),
         T(a_second_server_is_refused),
-        T(a_rollup_leaves_only_itself),
-        T(a_rollup_that_nobody_keeps_leaves_nothing_and_at_once),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
