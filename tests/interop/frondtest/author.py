@@ -307,7 +307,7 @@ class Author:
             if name in self.listed:  # the genuine server loses what is too big then (docs/differences.md)
                 del body["max_bytes"]
         if self.rnd.random() < 0.1:
-            body.update(self.rnd.choice(({"idle_heartbeat": 15_000_000}, {"expires": 0}, {"min_pending": 1}, {"no_wait": False})))
+            body.update(self.rnd.choice(({"idle_heartbeat": 15_000_000}, {"min_pending": 1}, {"no_wait": False})))
         return self.request(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", body, count="*")
 
     def wait_for_more(self):
