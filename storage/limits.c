@@ -8,11 +8,11 @@
  * has a small share of the loop, and publishers may have all of it, so each append brings looks of
  * its own along, for more than came itself: the surplus shrinks the faster the more comes.
  *
- * The subject's limit is enforced at once. All removals go through stream_drop() or, where the
+ * A subject's limit is enforced at once. All removals go through stream_drop() or, where the
  * record may be damaged, stream_drop_any(): the head moves, or a number becomes a hole.
  *
- * When a subject's next oldest message is far away, or very many have to go, the work stops after
- * some thousand records; it goes on from there with the next message of the subject, or in the chore
+ * Where its next oldest message is far away, or very many have to go, the work stops after some
+ * thousand records; it goes on from there with the next message of the subject, or in the chore
  * that was started for it. A roll-up takes what is older than itself, and only that, whatever comes
  * behind it meanwhile; where a chore does the rest, the receipt waits for the chore.
  *

@@ -199,8 +199,9 @@ typedef void store_append_fn(void *arg, const struct store_receipt *r);
  * on disk, for a roll-up after the one that took the last of what it replaces. rec is borrowed
  * until the call returns; its bytes are copied once, into the stream's open block. done is called
  * exactly once (never from inside this call), also when the store refuses (duplicate, wrong last
- * sequence, limit), fails or closes; it may call store_append() again. done may be NULL. Returns E_FULL, without calling done, when too much already waits;
- * E_SPACE in full mode, E_READONLY; E_TOOBIG above 64 MiB. */
+ * sequence, limit), fails or closes; it may call store_append() again. done may be NULL. Returns
+ * E_FULL, without calling done, when too much already waits; E_SPACE in full mode, E_READONLY;
+ * E_TOOBIG above 64 MiB. */
 int store_append(struct stream *s, const struct record_in *rec, store_append_fn *done,
                  void *arg) MUST_CHECK;
 /* Does the next record get its number at once? Not in the first moments after a start, nor while
