@@ -292,10 +292,12 @@ static void nak(struct js_consumer *c, const struct ack_ref *ref, struct slice a
         return;
     advise_ref(c, "nak", "$JS.EVENT.ADVISORY.CONSUMER.MSG_NAKED", ref, (struct slice){0});
     pending_nak(&c->pend, ref->sseq, delay, now);
-    if (delay < 0)
+    if (delay < 0) {
         consumer_ready(c);
-    else
+    } else {
+        c->delivered_wall = clock_wall(); /* so does nats-server: a delivery that is put off */
         consumer_due(c, now + delay);
+    }
     consumer_active(c, now);
     consumer_dirty(c);
 }
@@ -313,8 +315,10 @@ static void term(struct js_consumer *c, const struct ack_ref *ref, struct slice 
 static void progress(struct js_consumer *c, uint64_t sseq)
 {
     int64_t now = clock_mono();
-    if (pending_touch(&c->pend, sseq, now) == PENDING_LATER)
+    if (pending_touch(&c->pend, sseq, now) == PENDING_LATER) {
+        c->delivered_wall = clock_wall();
         consumer_dirty(c);
+    }
     consumer_active(c, now);
 }
 
