@@ -33,7 +33,10 @@ def random_steps(steps, seed, place, enough=5, tell=False, first=0):
         users = iter({"user": f"a{n}", "pass": "p"} for n in range(count + enough * SPARE))
         try:
             for n in range(first, count):
-                history, found = histories.improvise(seed * 1000 + n, min(LENGTH, steps - (n - first) * LENGTH), servers, next(users))
+                length = min(LENGTH, steps - (n - first) * LENGTH)
+                history, found = histories.improvise(seed * 1000 + n, length, servers, next(users))
+                if len(history) < length and not found and tell:
+                    print(f"history {n} ends after {len(history)} steps", flush=True)
                 if found and tell:
                     look, theirs, ours = found
                     print(f"history {n} differs after {len(history)} steps:", look.text(), *compared(theirs, ours), sep="\n  ",

@@ -11,14 +11,19 @@ import time
 from .author import CONSUMERS, COPIES, Author
 from .conversation import Conversation, Player, Step
 
+PATIENCE, SILENT = 4, 0.7  # seconds for an answer; where none came last, or none comes from the other
+SILENCE = ["(silence)"]
+
 
 class Pair:
     """The two players of a history, in an account of their own."""
 
     def __init__(self, servers, user):
-        self.players = [Player(server, user, patience=4) for server in servers]
+        self.players = [Player(server, user) for server in servers]
         self.restarted = False
         self.refused = {}  # "P.3": the delivery that was refused
+        self.owed = {}  # ("S", "P"): num_ack_pending
+        self.mute = set()  # "s", "t": streams to which a publish was not answered last
 
     def __enter__(self):
         return self
@@ -29,12 +34,14 @@ class Pair:
 
     def both(self, step):
         """What each says to it."""
-        heard = []
+        heard, place = [], step.words.split(".")[0]
         self.note_refused(step)
         for player in self.players:
             player.heard = []
+            player.patience = SILENT if place in self.mute or heard == [SILENCE] else PATIENCE
             player.step(step)
             heard.append([player.mask(text) for _, text in player.heard])
+        (self.mute.add if heard == [SILENCE] * 2 and place in ("s", "t") else self.mute.discard)(place)
         self.restarted |= step.kind == "restart"
         return [[comparable(step, text, self.restarted) for text in texts] for texts in heard]
 
@@ -85,12 +92,30 @@ class Pair:
             heard = self.settled(look, patience)
             if heard[0] != heard[1]:
                 return look, *heard
+            self.owed.update({(c["stream_name"], c["name"]): c["num_ack_pending"] for c in listed(heard[0], "consumers")})
         return None
+
+    def raced(self, step, found):
+        """Whether only floors differ, of consumers that lost several pending messages at once to a stream's limits or to a
+        purge: the genuine server settles each in a thread of its own, and floors tell in which order (docs/differences.md)."""
+        look, *heard = found
+        if step.words.startswith("@") or ".CONSUMER.LIST." not in look.words:
+            return False
+        floors, rest = zip(*map(floors_of, heard))
+        return rest[0] == rest[1] and all(floors[0][who] == floors[1][who] or self.owed.get(who, 0) - owed > 1
+                                          for who, owed in rest[0][0].items())
 
 
 def listed(texts, what):
     """The streams or consumers of a list that was heard; none where there is no such stream."""
-    return json.loads(texts[0].partition("|")[2]).get(what) or []
+    return json.loads(texts[0].partition("|")[2] or "{}").get(what) or []
+
+
+def floors_of(texts):
+    """Of a list of consumers: {who: its floor}, and the rest ({who: num_ack_pending}, the list without floors)."""
+    consumers = listed(texts, "consumers")
+    floors = {(c["stream_name"], c["name"]): c.pop("ack_floor") for c in consumers}
+    return floors, ({(c["stream_name"], c["name"]): c["num_ack_pending"] for c in consumers}, consumers)
 
 
 FILTER = re.compile(r'("mirror":\{"name":"[^"]*","lag":\d+,"active":[^,}]*),"(filter_subject":"[^"]*"|subject_transforms":\[[^]]*\])')
@@ -151,7 +176,7 @@ def improvise(seed, count, servers, user):
             steps.append(step)
             found = pair.differs(steps[-1], CLOSE_LOOKS if n % 8 == 7 else LOOKS, patience_with(steps))
             if found:
-                return steps, None if stalled(found, author) else found
+                return steps, None if stalled(found, author) or pair.raced(step, found) else found
     return steps, None
 
 
