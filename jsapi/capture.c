@@ -293,6 +293,19 @@ static struct slice clean_headers(struct slice hdr, struct buf *room)
     return buf_slice(room);
 }
 
+static bool rolls_up(const struct record_in *rec)
+{
+    return rec->flags & (REC_ROLLUP_ALL | REC_ROLLUP_SUBJECT);
+}
+
+static void note_rollup(struct ticket *t, const struct record_in *rec)
+{
+    t->rolled = rolls_up(rec);
+    t->stays = !(rec->flags & REC_SKIP);
+    if (rec->flags & REC_ROLLUP_SUBJECT)
+        t->rolled_up = slice_dup(rec->subject);
+}
+
 /* After all checks: interest, account, store. refused: with REC_REFUSED, why. */
 static void append(struct js_stream *s, struct record_in *rec, struct slice reply,
                    const struct js_error *refused)
@@ -309,13 +322,9 @@ static void append(struct js_stream *s, struct record_in *rec, struct slice repl
     }
     if (s->cfg.no_ack)
         reply.n = 0;
-    bool rolled = rec->flags & (REC_ROLLUP_ALL | REC_ROLLUP_SUBJECT);
-    if (reply.n || s->republish || rolled) {
+    if (reply.n || s->republish || rolls_up(rec)) {
         t = ticket_new(s, reply);
-        t->rolled = rolled;
-        t->stays = !(rec->flags & REC_SKIP);
-        if (rec->flags & REC_ROLLUP_SUBJECT)
-            t->rolled_up = slice_dup(rec->subject);
+        note_rollup(t, rec);
         if (rec->flags & REC_REFUSED) {
             t->refused = xmalloc(sizeof *t->refused);
             *t->refused = *refused;
@@ -368,6 +377,8 @@ int js_stream_store(struct js_stream *s, const struct record_in *rec, store_appe
         if (s->cfg.retention == RETAIN_INTEREST && !js_stream_has_interest(s, r.subject))
             r.flags |= REC_SKIP;
     }
+    r.flags |= publish_copied_rollup(&s->cfg, r.hdr);
+    note_rollup(t, &r);
     if (s->republish && !(r.flags & REC_SKIP))
         t->repeat = repeat_new(s, &r);
     int err = store_append(s->store, &r, on_receipt, t);

@@ -123,18 +123,34 @@ static bool check_features(const struct wishes *w, struct slice reply, struct js
     return true;
 }
 
+static bool may_roll_up(const struct stream_config *cfg)
+{
+    return cfg->allow_rollup_hdrs && !cfg->deny_purge;
+}
+
+/* 0: none that is known. */
+static unsigned rollup_of(struct slice v)
+{
+    if (slice_ieq(v, SLICE("sub")))
+        return REC_ROLLUP_SUBJECT;
+    return slice_ieq(v, SLICE("all")) ? REC_ROLLUP_ALL : 0;
+}
+
 static bool check_rollup(const struct stream_config *cfg, struct slice v, struct record_in *rec,
                          struct js_error *e)
 {
-    if (!cfg->allow_rollup_hdrs || cfg->deny_purge)
+    if (!may_roll_up(cfg))
         return js_fail(e, JSStreamRollupFailedF, "rollup not permitted");
-    if (slice_ieq(v, SLICE("sub")))
-        rec->flags |= REC_ROLLUP_SUBJECT;
-    else if (slice_ieq(v, SLICE("all")))
-        rec->flags |= REC_ROLLUP_ALL;
-    else
+    if (!rollup_of(v))
         return js_fail(e, JSStreamRollupFailedF, "rollup value invalid: \"%.*s\"", SLICE_FMT(v));
+    rec->flags |= rollup_of(v);
     return true;
+}
+
+unsigned publish_copied_rollup(const struct stream_config *cfg, struct slice hdr)
+{
+    struct slice v;
+    return may_roll_up(cfg) && hdr_get(hdr, names[W_ROLLUP].name, &v) ? rollup_of(v) : 0;
 }
 
 /* What is refused only when the expected sequences are right, before message ids are looked at. */

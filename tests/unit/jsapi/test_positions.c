@@ -527,6 +527,34 @@ static void a_source_that_delivers_elsewhere_goes_on(void **state)
     expect_asked_from(s, 4);
 }
 
+/* As at the origin, if roll-ups are permitted here, too. */
+static void a_copied_roll_up_rolls_up(void **state)
+{
+    struct site *s = *state;
+    jshost_want(&s->h, ASKED);
+    for (int allowed = 0; allowed < 2; allowed++) {
+        ask_ok(s, "$JS.API.STREAM.CREATE.COPY",
+               allowed
+                   ? "{\"name\":\"COPY\",\"allow_rollup_hdrs\":true,\"mirror\":{\"name\":\"AFAR\","
+                     "\"external\":{\"api\":\"$JS.hub.API\"}}}"
+                   : "{\"name\":\"COPY\",\"mirror\":{\"name\":\"AFAR\","
+                     "\"external\":{\"api\":\"$JS.hub.API\"}}}");
+        char *deliver = hub_answers(s);
+        for (unsigned i = 1; i <= 3; i++)
+            hub_sends(s, deliver, i, i);
+        expect_copied(s, 3);
+        assert_int_equal(jshost_send(&s->h, ACC, deliver,
+                                     "$JS.ACK.AFAR.JS_SRC.1.4.4.1795263091000000000.0",
+                                     "NATS/1.0\r\nNats-Rollup: all\r\n\r\n", "x"),
+                         1);
+        expect_copied(s, allowed ? 1 : 4);
+        free(deliver);
+        ask_ok(s, "$JS.API.STREAM.DELETE.COPY", "");
+        jshost_forget(&s->h);
+        jshost_want(&s->h, ASKED);
+    }
+}
+
 /* The origin gave up what comes next; what the mirror has it keeps, and what comes then has its
  * number. */
 static void a_mirror_outlives_its_origins_messages(void **state)
@@ -687,6 +715,7 @@ int main(void)
         T(the_only_source_is_taken_out_and_put_back),
         T(a_source_that_goes_leaves_its_place_behind),
         T(a_source_that_delivers_elsewhere_goes_on),
+        T(a_copied_roll_up_rolls_up),
         T(a_mirror_outlives_its_origins_messages),
         T(a_message_and_its_position_are_in_one_batch),
         T(progress_survives_a_restart),
