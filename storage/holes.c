@@ -35,8 +35,7 @@ void holes_release(struct holes *h)
 
 /* --- the array ------------------------------------------------------------------------------- */
 
-/* The first entry that ends after the page begins. */
-static size_t find(const struct holes *h, uint64_t page)
+size_t holes_from(const struct holes *h, uint64_t page)
 {
     size_t lo = 0, hi = h->n;
     if (h->n && h->at[h->n - 1].page + h->at[h->n - 1].pages <= page)
@@ -139,7 +138,7 @@ static bool bit(const struct hole_page *p, uint64_t seq)
 bool holes_test(const struct holes *h, uint64_t seq)
 {
     uint64_t page = seq / HOLE_PAGE;
-    size_t i = find(h, page);
+    size_t i = holes_from(h, page);
     return is_at(h, i, page) && bit(&h->at[i], seq);
 }
 
@@ -170,7 +169,7 @@ static void became_full(struct holes *h, size_t i)
 bool holes_set(struct holes *h, uint64_t seq)
 {
     uint64_t page = seq / HOLE_PAGE;
-    size_t i = find(h, page);
+    size_t i = holes_from(h, page);
     if (!is_at(h, i, page)) {
         struct hole_page *p = insert(h, i, page);
         p->bits = xcalloc(HOLE_WORDS, sizeof *p->bits);
@@ -190,7 +189,7 @@ bool holes_set(struct holes *h, uint64_t seq)
 /* Whole pages first..last, all of them free of entries or covered: replaces what is there. */
 static void set_pages(struct holes *h, uint64_t first, uint64_t last)
 {
-    size_t i = find(h, first), k = i;
+    size_t i = holes_from(h, first), k = i;
     uint64_t begin = first, end = last + 1;
     bool dirty = false;
     while (k < h->n && h->at[k].page <= last) {
@@ -259,7 +258,7 @@ static size_t split(struct holes *h, size_t i, uint64_t page)
 void holes_clear(struct holes *h, uint64_t seq)
 {
     uint64_t page = seq / HOLE_PAGE;
-    size_t i = find(h, page);
+    size_t i = holes_from(h, page);
     if (!is_at(h, i, page) || !bit(&h->at[i], seq))
         return;
     if (!h->at[i].bits)
@@ -309,7 +308,7 @@ uint64_t holes_count_from(struct holes *h, uint64_t seq)
         return 0;
     sums_build(h);
     uint64_t page = seq / HOLE_PAGE;
-    size_t i = find(h, page);
+    size_t i = holes_from(h, page);
     uint64_t sum = sums_upto(h, h->n) - sums_upto(h, i);
     if (is_at(h, i, page))
         sum -= dead_before(&h->at[i], seq);
@@ -318,7 +317,7 @@ uint64_t holes_count_from(struct holes *h, uint64_t seq)
 
 uint64_t holes_next_live(const struct holes *h, uint64_t seq)
 {
-    for (size_t i = find(h, seq / HOLE_PAGE); is_at(h, i, seq / HOLE_PAGE); i++) {
+    for (size_t i = holes_from(h, seq / HOLE_PAGE); is_at(h, i, seq / HOLE_PAGE); i++) {
         const struct hole_page *p = &h->at[i];
         if (p->bits)
             for (uint64_t end = (p->page + 1) * HOLE_PAGE; seq < end; seq++)
@@ -332,7 +331,7 @@ uint64_t holes_next_live(const struct holes *h, uint64_t seq)
 uint64_t holes_prev_live(const struct holes *h, uint64_t seq)
 {
     while (seq) {
-        size_t i = find(h, seq / HOLE_PAGE);
+        size_t i = holes_from(h, seq / HOLE_PAGE);
         if (!is_at(h, i, seq / HOLE_PAGE))
             return seq;
         const struct hole_page *p = &h->at[i];
@@ -352,7 +351,7 @@ uint64_t holes_prev_live(const struct holes *h, uint64_t seq)
 
 uint64_t holes_next_dead(const struct holes *h, uint64_t seq)
 {
-    for (size_t i = find(h, seq / HOLE_PAGE); i < h->n; i++) {
+    for (size_t i = holes_from(h, seq / HOLE_PAGE); i < h->n; i++) {
         const struct hole_page *p = &h->at[i];
         if (seq < p->page * HOLE_PAGE)
             seq = p->page * HOLE_PAGE;

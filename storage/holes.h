@@ -55,6 +55,9 @@ uint64_t holes_prev_live(const struct holes *h, uint64_t seq);
 /* The first number >= seq that is gone; UINT64_MAX when there is none. */
 uint64_t holes_next_dead(const struct holes *h, uint64_t seq);
 
+/* Where in at[] what ends at this page or later begins. */
+size_t holes_from(const struct holes *h, uint64_t page);
+
 /* Rows. */
 void holes_row_add(struct buf *out, uint32_t sid, const struct hole_page *p);
 /* What the checksum of a row begins with: where it belongs. */

@@ -91,8 +91,12 @@ static void flush_holes(struct stream *s, size_t *room)
         s->holes_flush = b->n;
         s->holes_pos = 0;
     }
-    for (; s->holes_pos<h->n && * room> 600; s->holes_pos++) {
-        struct hole_page *p = &h->at[s->holes_pos];
+    size_t i = holes_from(h, s->holes_pos);
+    for (; i < h->n; i++) {
+        if (*room <= 600)
+            return;
+        struct hole_page *p = &h->at[i];
+        s->holes_pos = p->page + p->pages;
         if (!p->dirty)
             continue;
         struct key k;
@@ -104,8 +108,6 @@ static void flush_holes(struct stream *s, size_t *room)
         h->ndirty--;
         *room -= 600;
     }
-    if (s->holes_pos < h->n)
-        return;
     pin_clear(&s->holes_pin);
     if (h->ndirty) /* pages that changed behind us */
         pin_set(&s->st->pins, &s->holes_pin, s->holes_flush, s->st->journal_at);

@@ -59,7 +59,7 @@ struct stream {
     struct holes hopeless; /* and of those with nothing sound in them: not searched again */
     bool holes_loaded;     /* the rows of "t" are in holes */
     struct pin holes_pin, state_pin;
-    size_t holes_pos;     /* a flush of dirty pages goes on here */
+    uint64_t holes_pos;   /* a flush of dirty pages goes on with this one */
     uint64_t holes_flush; /* the batch in which that flush began; 0: none */
     struct index index;
     struct dedupe dedupe;
