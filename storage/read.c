@@ -9,7 +9,10 @@
 #include "storage/store.h"
 #include "storage/streams.h"
 
-enum { LOST_A_READ = 1000 }; /* missing records reported by one look */
+enum {
+    LOST_A_READ = 1000,  /* missing records reported by one look */
+    PATTERNS_A_LOOK = 32 /* to compare with so many costs as much as a look at a record */
+};
 
 static bool matches(const struct store_filter *f, struct slice subject)
 {
@@ -19,6 +22,12 @@ static bool matches(const struct store_filter *f, struct slice subject)
         if (subject_match(subject, f->patterns[i]))
             return true;
     return false;
+}
+
+static void spend_patterns(uint32_t *looks, const struct store_filter *f)
+{
+    size_t n = f ? f->n / PATTERNS_A_LOOK : 0;
+    *looks -= n < *looks ? (uint32_t)n : *looks;
 }
 
 static struct record_out out_of(uint64_t seq, const struct record *rec)
@@ -52,9 +61,11 @@ static int hand_out(struct reading *x, uint64_t seq)
     if (!stream_live_shown(s, seq) || reader_get(&x->r, seq, true, &rec) ||
         !matches(x->f, rec.subject)) {
         reader_spend(&x->scan, &rec);
+        spend_patterns(&x->scan, x->f);
         return STEP_ON;
     }
     x->scan--;
+    spend_patterns(&x->scan, x->f);
     uint64_t n = rec.subject.n + rec.hdr.n + rec.payload.n;
     if (s->st->unreadable)
         return STEP_RETRY;
@@ -186,6 +197,7 @@ static int scan_back(struct stream *s, const struct store_filter *f, uint64_t *h
         else
             seq = reader_prev(&r, seq - 1);
         reader_spend(&scan, &rec);
+        spend_patterns(&scan, f);
     }
     reader_end(&r);
     *high = seq;

@@ -231,7 +231,7 @@ typedef int store_each_fn(void *arg, const struct record_out *r);
 struct read_budget {
     uint32_t max_msgs;  /* records handed to each() */
     uint32_t max_scan;  /* looks at records: bounds a long run without a match, where a long record
-                           counts for several (512 bytes each) */
+                           counts for several (512 bytes each), and so do many patterns (32 each) */
     uint64_t max_bytes; /* subject + header + payload of the records handed out; at least one is */
 };
 enum { READ_END = 1, READ_BUDGET = 2, READ_STOPPED = 3 };

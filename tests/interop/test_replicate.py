@@ -136,7 +136,7 @@ def test_mirror_keeps_what_its_origin_gave_up(pair, run, site_kind):
         async def there():
             return (await api.info("M"))["state"]["last_seq"] == last
 
-        await until(there, what=f"the mirror is at {last}")
+        await until(there, timeout=120, what=f"the mirror is at {last}")  # nats-server may ask again after 40 s
         assert bodies(await api.all("M")) == has
         state = (await api.info("M"))["state"]
         assert (state["messages"], state["first_seq"]) == (len(has), 1)

@@ -649,6 +649,31 @@ static void a_long_record_counts_for_several_looks(void **state)
     free((void *)(uintptr_t)rec.payload.p);
 }
 
+static void many_patterns_cost_more_than_a_look(void **state)
+{
+    enum { PATTERNS = 640, RECORDS = 50 };
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct slice *nobody = xcalloc(PATTERNS, sizeof *nobody);
+    const struct store_filter none = {nobody, PATTERNS};
+    for (size_t i = 0; i < PATTERNS; i++)
+        nobody[i] = SLICE("nobody.*");
+    for (int i = 0; i < RECORDS; i++)
+        (void)put(p, s, &(struct record_in){.subject = SLICE("a")});
+    struct read_budget budget = {100, 210, UINT64_MAX}; /* of 21 looks each */
+    uint64_t from = 1, up_to = 0, found;
+    unsigned seen = 0, looks = 1;
+    while (store_read(s, &from, &none, &budget, count_it, &seen) == READ_BUDGET)
+        looks++;
+    assert_in_range(looks, 5, 6);
+    for (looks = 1; store_look_back(s, &none, &up_to, 210, &found) == READ_BUDGET;)
+        looks++;
+    assert_in_range(looks, 5, 6);
+    assert_int_equal(found + seen, 0);
+    free(nobody);
+}
+
 /* The expected message lies behind more records than are looked at in one go. */
 static void an_append_waits_for_the_search_of_what_it_expects(void **state)
 {
@@ -739,6 +764,7 @@ int main(void)
         T(a_stop_meets_lower_limits),
         T(lower_limits_leave_the_newest_of_each_subject),
         T(a_long_record_counts_for_several_looks),
+        T(many_patterns_cost_more_than_a_look),
         T(what_was_acked_is_there_after_a_restart),
         T(an_ack_waits_for_the_commit),
         T(a_repeated_id_is_answered_with_the_first_number),
