@@ -566,6 +566,12 @@ static enum sink_result deliver_nothing(struct endpoint *ep, struct msg_view *m,
     return SINK_REFUSED;
 }
 
+void leaf_reload(struct leaf *l)
+{
+    int64_t most = l->host->max_payload;
+    l->limits.max_payload = (size_t)(most > 0 ? most : 0);
+}
+
 int leaf_open(const struct leaf_host *host, const struct leaf_config *cfg, struct leaf **out)
 {
     struct leaf *l = xcalloc(1, sizeof *l);
@@ -580,8 +586,8 @@ int leaf_open(const struct leaf_host *host, const struct leaf_config *cfg, struc
     l->limits = (struct parse_limits){
         .side = PARSE_LEAF,
         .max_control_line = CONTROL_LINE_MAX,
-        .max_payload = (size_t)(host->max_payload > 0 ? host->max_payload : 0),
     };
+    leaf_reload(l);
     l->ep = (struct endpoint){
         .account = cfg->account, .link = true, .spoke = !cfg->hub, .deliver_link = deliver_nothing};
     lanes_init(&l->lanes, (size_t)host->max_pending);

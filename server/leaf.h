@@ -28,7 +28,8 @@ struct leaf_host {
                              may be empty */
     struct slice domain;  /* JetStream's, may be empty */
     bool jetstream;       /* JetStream runs here */
-    int64_t max_payload, max_pending; /* bytes; of live traffic that may wait for one link */
+    int64_t max_payload;  /* bytes; when it changes, leaf_reload() */
+    int64_t max_pending;  /* bytes of live traffic that may wait for one link */
     /* The server's counters: links add to them. */
     uint64_t *in_msgs, *in_bytes, *out_msgs, *out_bytes, *slow_consumers, *stale_connections;
     uint64_t (*next_id)(void *arg);
@@ -68,6 +69,8 @@ struct leaf_config {
 /* Starts dialling at the next turn. E_SYNTAX: a URL is wrong. */
 int leaf_open(const struct leaf_host *host, const struct leaf_config *cfg,
               struct leaf **out) MUST_CHECK;
+/* The host's max_payload is another one: it counts from now on. */
+void leaf_reload(struct leaf *l);
 /* Says nothing, closes, frees at the end of the turn. down() is called if it was up. */
 void leaf_close(struct leaf *l);
 

@@ -244,6 +244,22 @@ int links_open(struct server *srv)
     return err;
 }
 
+void links_reload(struct server *srv)
+{
+    struct links *ls = srv->links;
+
+    if (!ls)
+        return;
+    ls->host.max_payload = srv->opt->max_payload;
+    for (size_t i = 0; i < srv->nleafs; i++) {
+        char *why = NULL;
+        leaf_reload(srv->leafs[i]);
+        if (ls->blocks[i] && tls_context_reload(ls->blocks[i], &why) < 0)
+            log_error("leafnode remote: TLS files: %s", why ? why : "unreadable");
+        free(why);
+    }
+}
+
 void links_close(struct server *srv)
 {
     for (size_t i = 0; i < srv->nleafs; i++)

@@ -1,6 +1,6 @@
 /* server/reload.c -- SIGHUP: the file is read again
  *
- *     read ──► compare ──► refused as a whole, or: options ──► log ──► rules ──► users ──► TLS
+ *     read ──► compare ──► refused as a whole, or: options ──► log ──► rules ──► TLS ──► links ──► users
  *
  * Nothing is changed before everything that can fail has been tried. Old options and users live
  * until the new ones are in force everywhere.
@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/auth.h"
+#include "server/links.h"
 #include "server/options.h"
 #include "server/process.h"
 #include "server/server.h"
@@ -104,6 +105,7 @@ int server_reload(struct server *srv)
     if (srv->tls && tls_context_reload(srv->tls, &say) < 0)
         log_error("TLS files: %s", say ? say : "unreadable");
     free(say);
+    links_reload(srv);
     err = apply_users(srv, auth);
     close_excess(srv);
     if (old != srv->boot)

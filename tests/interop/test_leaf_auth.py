@@ -186,6 +186,21 @@ def test_tls_with_a_client_certificate(scene, pki):
     encrypted(link)
 
 
+def test_a_renewed_client_certificate_is_taken_at_a_reload(scene, pki, tmp_path):
+    """The files of a remote's tls block are read again, too."""
+    old = Pki(tmp_path / "old").cert("site")  # nobody knows that authority
+    hub, link, site = scene(
+        {"leaf": tls(pki.cert("hub"), f'ca_file: "{pki.ca}"', "verify: true")},
+        {"tls": {"ca_file": str(pki.ca), "cert_file": str(old[0]), "key_file": str(old[1])}})
+    wait_for(lambda: link.accepted >= 2, 10, "another try")
+    assert hub.links() == 0
+    for ours, renewed in zip(old, pki.cert("site")):
+        ours.write_bytes(renewed.read_bytes())
+    site.reload()
+    hub.wait_linked()
+    site.wait_linked()
+
+
 def test_tls_without_the_client_certificate_that_is_asked_for(scene, pki):
     """20: refused, tried again."""
     hub, link, site = scene(

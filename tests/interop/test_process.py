@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from frondtest import FROND_BIN, Raw, free_port, leaf_remote, wait_for
+from frondtest import FROND_BIN, Raw, free_port, leaf_remote, wait_for, wait_knows
 
 
 def gone(server, timeout=10):
@@ -169,6 +169,28 @@ def test_a_smaller_max_payload_counts_at_once(make, site_kind):
 
         c.send("PUB a 1001")
         assert said(c.expect_closed()) == ["-ERR 'Maximum Payload Violation'"]
+
+
+def test_a_larger_max_payload_counts_on_a_link_at_once(make, site_kind):
+    """What the hub sends above the old one does not cost the link any more."""
+    hub = make("nats-server", name="hub", leaf_listen=True, config="max_payload: 4MB")
+    site = make(site_kind, name="site", remotes=[leaf_remote(hub.leaf_port)])
+    site.wait_linked()
+    site.extra = "max_payload: 4MB"
+    site.write_config()
+    site.reload()
+    site.wait_log("Reloaded server configuration")
+    if site_kind == "nats-server":  # there the next connection has it
+        hub.restart()
+        site.wait_linked()
+    with hub.raw() as h, site.raw() as s:
+        h.hello()
+        s.hello()
+        s.send("SUB big 1")
+        wait_knows(hub, "big")
+        h.send(f"PUB big {2 << 20}", "x" * (2 << 20))
+        assert len(s.message(timeout=20).payload) == 2 << 20
+        assert "Violation" not in site.log()
 
 
 def test_usr1_opens_the_log_file_anew(make, site_kind, tmp_path):
