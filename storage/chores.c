@@ -23,12 +23,14 @@ struct chore {
     struct stream *s;
     enum chore_kind kind;
     bool begun;
-    uint64_t upto;        /* where it ends */
-    uint64_t pos;         /* where it goes on */
-    uint64_t below, keep; /* CHORE_PURGE, CHORE_SUBJECT */
-    bool counting;        /* a purge with keep counts first, */
-    uint64_t matching;    /* so many, */
-    uint64_t purged;      /* of which so many are gone */
+    uint64_t upto;     /* where it ends */
+    uint64_t pos;      /* where it goes on */
+    uint64_t below;    /* CHORE_PURGE; CHORE_SUBJECT: a roll-up's number, else 0 */
+    uint64_t keep;     /* CHORE_PURGE: so many stay; */
+    bool keeping;      /* it looks for them first, from upto on backwards, */
+    uint64_t kept;     /* and has found so many */
+    uint64_t matching; /* no more than these are of the filter; */
+    uint64_t purged;   /* so many are gone */
     store_purge_fn *done;
     void *arg;
     bool owes;             /* CHORE_SUBJECT: a roll-up, to be answered with */
@@ -66,6 +68,32 @@ static bool purge_matches(const struct chore *c, struct reader *r, uint64_t seq,
     return goes;
 }
 
+static uint64_t purge_prev(const struct chore *c, struct reader *r)
+{
+    return c->text_n ? reader_prev(r, c->pos) : holes_prev_live(&c->s->holes, c->pos);
+}
+
+/* True when it is known what stays. Counting once and taking the rest would not do: others remove
+ * messages while the purge is under way, and it would take those that should stay instead. */
+static bool keep_portion(struct chore *c, uint32_t most)
+{
+    struct stream *s = c->s;
+    struct reader r;
+    reader_init(&r, s);
+    stream_load_holes(s);
+    uint64_t seq = purge_prev(c, &r);
+    while (c->kept < c->keep && seq >= s->now.first_seq && seq && most) {
+        c->kept += purge_matches(c, &r, seq, &most);
+        c->pos = seq - 1;
+        seq = purge_prev(c, &r);
+    }
+    reader_end(&r);
+    if (c->kept < c->keep && seq >= s->now.first_seq && seq)
+        return false;
+    c->upto = c->kept < c->keep ? 0 : c->pos;
+    return true;
+}
+
 /* True when this portion came to the end of the walk. */
 static bool purge_portion(struct chore *c, uint32_t most)
 {
@@ -79,16 +107,12 @@ static bool purge_portion(struct chore *c, uint32_t most)
     while (seq && seq <= c->upto && most) {
         c->pos = seq + 1;
         if (purge_matches(c, &r, seq, &most)) {
-            if (c->counting) {
-                c->matching++;
-            } else if (c->matching - c->purged <= c->keep) {
+            s->purging = c->done != NULL;
+            stream_drop_any(s, &r, seq, &most);
+            s->purging = false;
+            if (++c->purged == c->matching) {
                 seq = 0;
                 break;
-            } else {
-                s->purging = c->done != NULL;
-                stream_drop_any(s, &r, seq, &most);
-                s->purging = false;
-                c->purged++;
             }
         }
         seq = purge_next(c, &r);
@@ -101,14 +125,12 @@ static void purge_begin(struct chore *c)
 {
     struct stream *s = c->s;
     c->upto = c->below && c->below <= s->now.last_seq ? c->below - 1 : s->now.last_seq;
-    c->pos = s->now.first_seq;
+    c->keeping = c->keep > 0;
+    c->pos = c->keeping ? c->upto : s->now.first_seq;
     c->matching = UINT64_MAX;
-    if (c->keep && !c->text_n) {
+    if (!c->text_n) {
         c->matching = s->now.msgs;
-    } else if (c->keep) {
-        c->counting = true;
-        c->matching = 0;
-    } else if (c->text_n && !subject_has_wildcard(text_of(c))) {
+    } else if (!subject_has_wildcard(text_of(c))) {
         struct subject *e = index_get(s, text_of(c), false);
         c->matching = e ? e->count : 0;
     }
@@ -127,25 +149,30 @@ static bool purge_step(struct chore *c)
         reclaim_below(s);
         return true;
     }
-    if (c->keep && !c->counting && c->matching <= c->keep)
+    if (c->matching <= c->keep)
         return true;
-    if (!purge_portion(c, PORTION))
-        return false;
-    if (c->counting) {
-        c->counting = false;
-        c->pos = s->now.first_seq;
+    if (c->keeping) {
+        c->keeping = !keep_portion(c, PORTION);
+        c->pos = c->keeping ? c->pos : s->now.first_seq;
         return false;
     }
+    if (!purge_portion(c, PORTION))
+        return false;
     reclaim_below(s);
     return true;
 }
 
 /* --- the others ------------------------------------------------------------------------------ */
 
+/* The limit may be another one by now. */
 static bool subject_step(struct chore *c)
 {
+    int64_t limit = c->s->spec.max_msgs_per_subject;
+    uint64_t most = c->below ? 0 : (uint64_t)limit, below = c->below ? c->below : UINT64_MAX;
+    if (!c->below && limit <= 0)
+        return true;
     struct subject *e = index_get(c->s, text_of(c), false);
-    return !e || limits_subject(c->s, e, c->keep, c->below, PORTION);
+    return !e || limits_subject(c->s, e, most, below, PORTION);
 }
 
 /* Every message is asked whether its subject has too many. */
@@ -298,13 +325,10 @@ void chore_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *d
     c->arg = arg;
 }
 
-void chore_subject(struct stream *s, struct slice subject, uint64_t most)
+void chore_subject(struct stream *s, struct slice subject)
 {
-    struct chore *c = find_chore(s, CHORE_SUBJECT, subject);
-    if (!c)
-        c = chore_new(s, CHORE_SUBJECT, subject);
-    c->keep = most;
-    c->below = UINT64_MAX;
+    if (!find_chore(s, CHORE_SUBJECT, subject))
+        (void)chore_new(s, CHORE_SUBJECT, subject);
 }
 
 struct chore *chore_roll_up(struct stream *s, struct slice subject, uint64_t seq)

@@ -17,8 +17,9 @@
 
 /* Copies the filter. done may be NULL. */
 void chore_purge(struct stream *s, const struct purge_spec *p, store_purge_fn *done, void *arg);
-/* The oldest of the subject leave until `most` remain. */
-void chore_subject(struct stream *s, struct slice subject, uint64_t most);
+/* The oldest of the subject leave until no more remain than the limit says, when it comes to that.
+ */
+void chore_subject(struct stream *s, struct slice subject);
 /* All of the subject below seq leave: the rest of a roll-up. */
 struct chore *chore_roll_up(struct stream *s, struct slice subject, uint64_t seq);
 /* The chore, just made, takes over the answer of a record that was stored: it is told when the

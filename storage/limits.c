@@ -266,7 +266,7 @@ struct chore *limits_after_append(struct stream *s, const struct record_in *rec,
     if (most && !(rec->flags & REC_SKIP)) {
         struct subject *e = index_get(s, rec->subject, false);
         if (e && e->count > most && !limits_subject(s, e, most, UINT64_MAX, SEARCH))
-            chore_subject(s, rec->subject, most);
+            chore_subject(s, rec->subject);
     }
     if (over(s)) {
         bring_looks(s, rec);

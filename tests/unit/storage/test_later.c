@@ -83,11 +83,96 @@ static void pages_of_holes_that_join_lead_to_no_page_unwritten(void **state)
     assert_int_equal(state_of(s).msgs, msgs);
 }
 
+/* --- a subject's limit ------------------------------------------------------------------------ */
+
+enum { APART = 10000 };
+
+static void update(struct stream *s, const struct stream_spec *spec, struct answer *a)
+{
+    *a = (struct answer){0};
+    assert_int_equal(store_stream_update(s, spec, on_done, a), 0);
+}
+
+/* The limit was 1 when a chore was started for it, and is none when the chore has its turn. */
+static void a_limit_that_was_lifted_takes_nothing(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer lower, lift;
+    for (int i = 0; i < 3; i++) {
+        fill(s, "a", 1);
+        fill(s, "b", APART - 1);
+    }
+    put_text(p, s, "c", "x");
+    spec.max_msgs_per_subject = 1;
+    update(s, &spec, &lower);
+    fill(s, "a", 1);
+    spec.max_msgs_per_subject = -1;
+    update(s, &spec, &lift);
+    fill(s, "a", 1);
+    uint64_t first = put_text(p, s, "a", "x");
+    put_text(p, s, "a", "x");
+    fake_turn_run(&p->ft);
+    assert_true(lower.calls && lift.calls);
+    put_text(p, s, "c", "all is settled");
+    assert_true(is_there(s, first - 2));
+    assert_true(is_there(s, first - 1));
+    assert_true(is_there(s, first));
+    assert_true(is_there(s, first + 1));
+}
+
+/* --- a purge that keeps some ----------------------------------------------------------------- */
+
+enum { MANY = 100000, KEEP = 1000 };
+
+/* While it is under way others remove what it would have taken. */
+static void purge_while_others_remove(struct place *p, const char *filter)
+{
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct purge_spec purge = {.filter = slice_cstr(filter), .keep = KEEP};
+    struct answer a = {0};
+    fill(s, "a.b", MANY - 1);
+    put_text(p, s, "a.b", "x");
+    assert_int_equal(store_purge(s, &purge, on_purged, &a), 0);
+    p->ft.job_budget_ns = 0;
+    while (s->now.msgs == MANY)
+        fake_turn_once(&p->ft);
+    assert_int_equal(a.calls, 0);
+    assert_true(s->now.msgs > MANY - 20000);
+    remove_range(p, s, MANY - 20000, MANY - 15000);
+    wait_answer(p, &a);
+    assert_int_equal(a.err, 0);
+    assert_int_equal(state_of(s).msgs, KEEP);
+    assert_true(is_there(s, MANY - KEEP + 1));
+    assert_int_equal(a.n, MANY - KEEP - 5001);
+}
+
+static void a_purge_keeps_as_many_as_it_says(void **state)
+{
+    purge_while_others_remove(*state, "");
+}
+
+static void a_purge_of_a_subject_keeps_as_many_as_it_says(void **state)
+{
+    purge_while_others_remove(*state, "a.b");
+}
+
+static void a_purge_of_a_pattern_keeps_as_many_as_it_says(void **state)
+{
+    purge_while_others_remove(*state, "a.*");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(pages_of_holes_that_join_lead_to_no_page_unwritten),
+        T(a_limit_that_was_lifted_takes_nothing),
+        T(a_purge_keeps_as_many_as_it_says),
+        T(a_purge_of_a_subject_keeps_as_many_as_it_says),
+        T(a_purge_of_a_pattern_keeps_as_many_as_it_says),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
