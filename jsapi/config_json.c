@@ -7,10 +7,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/config_json.h"
 
+#include <stdlib.h>
 #include <strings.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/subject.h"
 
 struct reading {
     const struct cfg_table *t;
@@ -509,6 +511,33 @@ bool cfg_equal(const struct cfg_table *t, const void *a, const void *b)
     buf_release(&x);
     buf_release(&y);
     return same;
+}
+
+/* --- many subjects ---------------------------------------------------------------------------- */
+
+static int by_text(const void *a, const void *b)
+{
+    const struct slice *x = a, *y = b;
+    return slice_cmp(*x, *y);
+}
+
+bool cfg_subjects_apart(const struct slice *at, size_t n)
+{
+    struct slice *sorted;
+    bool apart = true;
+
+    if (n < 2)
+        return true;
+    for (size_t i = 0; i < n; i++)
+        if (subject_has_wildcard(at[i]))
+            return false;
+    sorted = xmalloc(n * sizeof *sorted);
+    memcpy(sorted, at, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, by_text);
+    for (size_t i = 1; i < n; i++)
+        apart &= !slice_eq(sorted[i - 1], sorted[i]);
+    free(sorted);
+    return apart;
 }
 
 /* --- metadata --------------------------------------------------------------------------------- */

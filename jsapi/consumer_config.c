@@ -412,10 +412,11 @@ static bool filter_rules(const struct consumer_config *c, struct js_error *e)
         if (!c->filter_subjects.at[i].n)
             return js_fail(e, JSConsumerEmptyFilter, NULL);
     struct store_filter f = consumer_filters(c);
+    bool apart = cfg_subjects_apart(f.patterns, f.n);
     for (size_t i = 0; i < f.n; i++) {
         if (!subject_valid(f.patterns[i]))
             return js_fail(e, JSStreamInvalidConfigF, "%s", "invalid subject");
-        for (size_t k = 0; k < f.n; k++)
+        for (size_t k = 0; !apart && k < f.n; k++)
             if (i != k && subject_subset(f.patterns[i], f.patterns[k]))
                 return js_fail(e, JSConsumerOverlappingSubjectFilters, NULL);
     }

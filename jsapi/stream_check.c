@@ -409,14 +409,15 @@ static bool check_cycle(const struct stream_config *c, const struct stream_bound
 
 /* --- subjects, transform, republish ----------------------------------------------------------- */
 
-static bool check_subject(const struct stream_config *c, size_t at, struct js_error *e)
+/* apart: it is known that no two of them overlap. */
+static bool check_subject(const struct stream_config *c, size_t at, bool apart, struct js_error *e)
 {
     static const char *const ours[] = {"$JS.>", "$JSC.>", "$NRG.>"};
     struct slice s = c->subjects.at[at];
 
     if (!subject_valid(s))
         return bad(e, "invalid subject");
-    for (size_t i = 0; i < at; i++)
+    for (size_t i = 0; !apart && i < at; i++)
         if (slice_eq(c->subjects.at[i], s))
             return bad(e, "duplicate subjects detected");
     if (slice_is(s, ">")) {
@@ -431,7 +432,7 @@ static bool check_subject(const struct stream_config *c, size_t at, struct js_er
     if (!c->no_ack && subject_overlap(s, SLICE("$SYS.>")) &&
         !subject_subset(s, SLICE("$SYS.ACCOUNT.>")))
         return bad(e, "subjects that overlap with system api require no-ack to be true");
-    for (size_t i = at + 1; i < c->subjects.n; i++) {
+    for (size_t i = at + 1; !apart && i < c->subjects.n; i++) {
         struct slice o = c->subjects.at[i];
         if (!subject_overlap(o, s))
             continue;
@@ -449,8 +450,9 @@ static bool check_subjects(struct stream_config *c, struct js_error *e)
             return bad(e, "stream configuration invalid");
         c->subjects.at[c->subjects.n++] = c->name;
     }
+    bool apart = cfg_subjects_apart(c->subjects.at, c->subjects.n);
     for (size_t i = 0; i < c->subjects.n; i++)
-        if (!check_subject(c, i, e))
+        if (!check_subject(c, i, apart, e))
             return false;
     return true;
 }

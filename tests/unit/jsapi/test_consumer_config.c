@@ -272,9 +272,25 @@ static void a_copy_is_equal_and_its_own(void **state)
     consumer_config_release(&b);
 }
 
+static void subjects_apart_are_told_from_others(void **state)
+{
+    struct slice some[] = {SLICE("b"), SLICE("a.b"), SLICE("a"), SLICE("a.*b")};
+    (void)state;
+    assert_true(cfg_subjects_apart(some, 0));
+    assert_true(cfg_subjects_apart(some, 4));
+    some[3] = SLICE("b");
+    assert_false(cfg_subjects_apart(some, 4));
+    some[3] = SLICE("a.*");
+    assert_false(cfg_subjects_apart(some, 4));
+    some[3] = SLICE(">");
+    assert_false(cfg_subjects_apart(some, 4));
+    assert_true(cfg_subjects_apart(some + 3, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(subjects_apart_are_told_from_others),
         cmocka_unit_test(defaults_are_the_reference_ones),
         cmocka_unit_test(each_broken_rule_has_its_code),
         cmocka_unit_test(good_ones_pass),
