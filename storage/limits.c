@@ -150,7 +150,10 @@ bool limits_subject(struct stream *s, struct subject *e, uint64_t most, uint64_t
             return true;
         if (!first)
             return e->count <= most; /* nothing there: the count was wrong */
+        bool none = e->count == 1;
         drop_oldest(s, e, first, most);
+        if (none) /* a memory stream's entry went with it */
+            return true;
         looks -= looks < DROP_LOOKS ? looks : DROP_LOOKS;
     }
     return e->count <= most;

@@ -168,6 +168,26 @@ static void a_rollup_of_very_many_is_no_work_for_one_turn(void **state)
     assert_int_equal(state_of(find_stream(p, "S")).msgs, 2);
 }
 
+/* A memory stream keeps no entry of a subject without messages. */
+static void a_rollup_may_leave_nothing_of_a_subject_in_memory(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    spec.memory = true;
+    struct stream *s = make(p, &spec);
+    struct record_in sum = sum_of("a");
+    sum.flags |= REC_SKIP;
+    put_text(p, s, "b", "x");
+    put_text(p, s, "a", "x");
+    assert_int_equal(put(p, s, &sum).seq, 3);
+    assert_int_equal(state_of(s).msgs, 1);
+    assert_int_equal(state_of(s).num_subjects, 1);
+    fill(s, "a", 2);
+    assert_int_equal(put(p, s, &sum).seq, 6);
+    assert_int_equal(state_of(s).msgs, 1);
+    assert_int_equal(state_of(s).num_subjects, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +198,7 @@ int main(void)
         T(an_answered_rollup_outlives_a_kill),
         T(an_answered_rollup_of_a_skipped_message_outlives_a_kill),
         T(a_rollup_of_very_many_is_no_work_for_one_turn),
+        T(a_rollup_may_leave_nothing_of_a_subject_in_memory),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
