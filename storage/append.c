@@ -280,7 +280,15 @@ static void append_now(struct stream *s, const struct record_in *rec, store_appe
 
 /* --- waiting --------------------------------------------------------------------------------- */
 
+/* In order: whoever comes behind one that waits waits as well. */
 static bool must_wait(const struct stream *s, const struct record_in *rec)
+{
+    return s->index.behind || s->held ||
+           (s->dedupe.building && (dedups(s, rec) || !list_empty(&s->parked)));
+}
+
+/* The same for the first of those that wait already. */
+static bool must_stay(const struct stream *s, const struct record_in *rec)
 {
     return s->index.behind || s->held || (s->dedupe.building && dedups(s, rec));
 }
@@ -337,8 +345,8 @@ void append_unpark(struct stream *s)
     LIST_EACH_SAFE(e, &s->parked)
     {
         struct parked *p = LIST_ENTRY(e, struct parked, link);
-        if (must_wait(s, &p->rec))
-            continue;
+        if (must_stay(s, &p->rec))
+            return;
         if (!known_last(s, &p->rec)) {
             hold(s);
             return;

@@ -689,6 +689,7 @@ bool index_catch_up(struct stream *s, uint32_t steps)
     }
     x->behind = false;
     buf_release(&x->deletes);
+    append_unpark(s); /* before anybody else comes */
     return true;
 }
 
@@ -696,5 +697,4 @@ void index_ready(struct stream *s)
 {
     while (!index_catch_up(s, UINT32_MAX))
         ;
-    append_unpark(s);
 }

@@ -110,9 +110,10 @@ void index_cleaned(struct subject *e);
 void index_evict(struct store *st);
 void index_evict_init(struct store *st);
 
-/* Applies what came after the watermark, some thousand steps; true when it is done. */
+/* Applies what came after the watermark, some thousand steps; true when it is done: appends that
+ * waited for it have gone. */
 bool index_catch_up(struct stream *s, uint32_t steps);
-/* All of it, now; appends that waited for it go first. */
+/* All of it, now. */
 void index_ready(struct stream *s);
 
 #endif

@@ -1,5 +1,5 @@
 /* work that is done later, against a stream that has changed meanwhile: rows of holes, a subject's
- * lower limit, a purge that keeps some
+ * lower limit, a purge that keeps some, appends that wait for a start to be over
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/storage/place.h"
 
@@ -164,6 +164,67 @@ static void a_purge_of_a_pattern_keeps_as_many_as_it_says(void **state)
     purge_while_others_remove(*state, "a.*");
 }
 
+/* --- appends that wait ----------------------------------------------------------------------- */
+
+static struct stream_spec with_window(void)
+{
+    struct stream_spec spec = spec_of("S");
+    spec.duplicate_window_ns = 120 * NS_PER_S;
+    return spec;
+}
+
+static void append_two(struct place *p, struct stream *s, struct answer a[2])
+{
+    struct record_in rec = rec_of("a", "x");
+    rec.msg_id = SLICE("new");
+    assert_int_equal(store_append(s, &rec, on_append, &a[0]), 0);
+    rec.msg_id = (struct slice){0};
+    p->ft.job_budget_ns = 0;
+    for (int i = 0; i < 2; i++)
+        fake_turn_once(&p->ft);
+    assert_int_equal(store_append(s, &rec, on_append, &a[1]), 0);
+    wait_answer(p, &a[0]);
+    wait_answer(p, &a[1]);
+    assert_int_equal(a[0].r.seq + 1, a[1].r.seq);
+}
+
+/* The window of ids is read again; the second one has no id. */
+static void nobody_overtakes_who_waits_for_the_window(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = with_window();
+    struct stream *s = make(p, &spec);
+    struct answer a[2] = {0};
+    struct record_in rec = rec_of("a", "x");
+    for (int i = 0; i < 5000; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%d", i);
+        rec.msg_id = slice_cstr(id);
+        assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
+    }
+    put_text(p, s, "a", "x");
+    place_close(p);
+    place_open(p);
+    append_two(p, find_stream(p, "S"), a);
+}
+
+/* A chore does the last portion of what the index has to catch up with. */
+static void nobody_overtakes_who_waits_for_the_index(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a[2] = {0};
+    struct answer purged = {0};
+    struct purge_spec purge = {.filter = SLICE("none")};
+    fill(s, "a", 2699);
+    put_text(p, s, "a", "x");
+    place_kill(p);
+    s = find_stream(p, "S");
+    assert_int_equal(store_purge(s, &purge, on_purged, &purged), 0);
+    append_two(p, s, a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +234,8 @@ int main(void)
         T(a_purge_keeps_as_many_as_it_says),
         T(a_purge_of_a_subject_keeps_as_many_as_it_says),
         T(a_purge_of_a_pattern_keeps_as_many_as_it_says),
+        T(nobody_overtakes_who_waits_for_the_window),
+        T(nobody_overtakes_who_waits_for_the_index),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
