@@ -86,7 +86,7 @@ static void drop_chunks(struct stream *s)
 {
     for (size_t i = s->chunk_head; i < s->chunk_end; i++)
         drop_chunk(s, s->chunks[i]);
-    s->chunk_head = s->chunk_end = 0;
+    s->chunk_head = s->chunk_end = s->dead_chunks = 0;
 }
 
 void stream_forget(struct stream *s)
@@ -218,6 +218,8 @@ void stream_seal(struct stream *s, struct chunk *c)
     c->sealed = true;
     if (!s->memory)
         store_chunk(s, c);
+    else if (!c->live)
+        s->dead_chunks++;
 }
 
 void stream_store_partly(struct stream *s, struct chunk *c)
@@ -258,16 +260,34 @@ void stream_erase_in_chunk(struct stream *s, size_t i, uint64_t seq)
         stream_seal(s, c);
 }
 
+static bool may_go(const struct stream *s, const struct chunk *c)
+{
+    return c->sealed && !c->borrowed && (s->memory ? !c->live : c->stored);
+}
+
+/* All that are dead, behind others that live. */
+static void release_between(struct stream *s)
+{
+    size_t to = s->chunk_head;
+    for (size_t i = s->chunk_head; i < s->chunk_end; i++) {
+        if (may_go(s, s->chunks[i]))
+            chunk_free(s->st->pool, s->chunks[i]);
+        else
+            s->chunks[to++] = s->chunks[i];
+    }
+    s->chunk_end = to;
+    s->dead_chunks = 0;
+}
+
+/* In a memory stream an old message may live for ever; those behind it need not wait for it. */
 void stream_release_chunks(struct stream *s)
 {
-    while (s->chunk_head < s->chunk_end) {
-        struct chunk *c = s->chunks[s->chunk_head];
-        bool done = s->memory ? c->sealed && !c->live : c->sealed && c->stored;
-        if (!done || c->borrowed)
-            return;
-        chunk_free(s->st->pool, c);
-        s->chunk_head++;
+    while (s->chunk_head < s->chunk_end && may_go(s, s->chunks[s->chunk_head])) {
+        chunk_free(s->st->pool, s->chunks[s->chunk_head++]);
+        s->dead_chunks -= s->dead_chunks > 0;
     }
+    if (s->memory && s->dead_chunks > stream_chunks(s) / 2)
+        release_between(s);
 }
 
 size_t stream_find_chunk(const struct stream *s, uint64_t seq)
@@ -387,7 +407,7 @@ static void note_live(struct stream *s, uint64_t seq)
 {
     size_t i = s->memory ? stream_find_chunk(s, seq) : stream_chunks(s);
     if (i < stream_chunks(s) && stream_chunk(s, i)->first_seq <= seq)
-        stream_chunk(s, i)->live--;
+        s->dead_chunks += --stream_chunk(s, i)->live == 0;
 }
 
 static void counted_out(struct stream *s, uint64_t bytes)

@@ -52,6 +52,7 @@ struct stream {
     struct state now, shown;
     struct chunk **chunks; /* [chunk_head, chunk_end), oldest first; the last may be open */
     size_t chunk_head, chunk_end, chunk_cap;
+    size_t dead_chunks; /* memory: about so many of them have no live record */
     struct holes holes;
     struct holes undone;
     struct holes damaged;  /* reported already */

@@ -225,6 +225,42 @@ static void nobody_overtakes_who_waits_for_the_index(void **state)
     append_two(p, s, a);
 }
 
+/* --- memory ---------------------------------------------------------------------------------- */
+
+/* What is dead behind an old message that lives is given back, and nothing else. */
+static void an_old_message_holds_no_memory_of_the_dead(void **state)
+{
+    static char text[1001];
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct store_filter all = {0};
+    spec.memory = true;
+    spec.max_msgs_per_subject = 1;
+    struct stream *s = make(p, &spec);
+    memset(text, 'x', sizeof text - 1);
+    for (uint64_t i = 1; i <= 20000; i++) {
+        bool stays = i == 1 || i == 9000;
+        assert_int_equal(put_text(p, s, stays ? i == 1 ? "old" : "middle" : "hot", text), i);
+    }
+    assert_true(stream_chunks(s) < 20);
+    assert_int_equal(state_of(s).msgs, 3);
+    assert_true(is_there(s, 1) && is_there(s, 9000) && is_there(s, 20000));
+    assert_int_equal(last_of(s, &all, 19999), 9000);
+    struct seen seen = {0};
+    struct read_budget budget = {.max_msgs = 9, .max_scan = 9999, .max_bytes = 1 << 20};
+    uint64_t from = 1;
+    assert_int_equal(store_read(s, &from, NULL, &budget, on_seen, &seen), READ_END);
+    assert_int_equal(seen.n, 3);
+    assert_int_equal(seen.seqs[1], 9000);
+    uint64_t gone[] = {1, 9000, 20000};
+    struct answer a = {0};
+    assert_int_equal(store_remove(s, gone, 3, false, on_done, &a), 0);
+    wait_answer(p, &a);
+    assert_int_equal(state_of(s).msgs, 0);
+    assert_int_equal(put_text(p, s, "hot", text), 20001);
+    assert_true(stream_chunks(s) <= 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +272,7 @@ int main(void)
         T(a_purge_of_a_pattern_keeps_as_many_as_it_says),
         T(nobody_overtakes_who_waits_for_the_window),
         T(nobody_overtakes_who_waits_for_the_index),
+        T(an_old_message_holds_no_memory_of_the_dead),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
