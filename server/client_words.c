@@ -69,10 +69,10 @@ static uint32_t publish(struct client *cl, const struct op *op)
     cl->in_bytes += bytes;
     cl->srv->in_msgs++;
     cl->srv->in_bytes += bytes;
-    if (!may_publish(cl, m.subject, m.reply))
-        return 0;
     if (cl->pedantic && !subject_valid_literal(op->subject))
         client_err(cl, "Invalid Publish Subject");
+    if (!may_publish(cl, m.subject, m.reply))
+        return 0;
     client_ok(cl);
     router_publish_cached(&cl->last, a, &in, &m, &out);
     if (out.taken == 0 && m.reply.n && cl->no_responders)
