@@ -209,23 +209,23 @@ static void search_begin(struct stream *s, struct slice pattern)
     struct last_search *x = &s->search;
     buf_clear(&x->pattern);
     buf_add_slice(&x->pattern, pattern);
-    x->low = x->high = s->now.last_seq;
+    x->low = x->high = x->at = x->top = s->now.last_seq;
 }
 
 /* What came since the last question first, then on from where that one ended. */
 static bool newest_match(struct stream *s, struct slice pattern, uint64_t *seq)
 {
     struct last_search *x = &s->search;
-    uint32_t all = UINT32_MAX, some = SEARCH;
+    uint32_t some = SEARCH;
     if (!slice_eq(buf_slice(&x->pattern), pattern))
         search_begin(s, pattern);
-    *seq = s->now.last_seq;
-    if (x->high < s->now.last_seq && match_back(s, pattern, x->high + 1, seq, &all)) {
-        x->low = *seq;
-        x->high = s->now.last_seq;
-        return true;
-    }
-    x->high = s->now.last_seq;
+    if (x->top != s->now.last_seq)
+        x->at = x->top = s->now.last_seq;
+    if (x->at > x->high && match_back(s, pattern, x->high + 1, &x->at, &some))
+        x->low = x->at;
+    else if (x->at > x->high)
+        return false;
+    x->high = x->at = x->top;
     bool found = x->low && match_back(s, pattern, s->now.first_seq, &x->low, &some);
     *seq = found ? x->low : 0;
     return found || !x->low || x->low < s->now.first_seq;

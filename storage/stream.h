@@ -36,7 +36,8 @@ enum stream_life {
 /* The newest message that matches a pattern: what is known since somebody asked. */
 struct last_search {
     struct buf pattern; /* the one that was asked for last */
-    uint64_t low, high; /* no live match in (low, high] */
+    uint64_t low, high; /* no live match in (low, high], */
+    uint64_t at, top;   /* nor in (at, top]: what came since is being looked at */
 };
 
 struct stream {

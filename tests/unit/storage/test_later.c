@@ -225,6 +225,54 @@ static void nobody_overtakes_who_waits_for_the_index(void **state)
     append_two(p, s, a);
 }
 
+/* --- the newest of a pattern ----------------------------------------------------------------- */
+
+static void expect_last(struct stream *s, const char *pattern, uint64_t last, struct answer *a)
+{
+    struct record_in rec = rec_of("b", "x");
+    rec.flags = REC_EXPECT_SUBJECT_SEQ;
+    rec.expect_subject = slice_cstr(pattern);
+    rec.expect_subject_seq = last;
+    *a = (struct answer){0};
+    assert_int_equal(store_append(s, &rec, on_append, a), 0);
+}
+
+/* Very much came since the same was asked for last: that is no work for one turn. */
+static void what_came_since_the_last_question_is_looked_at_in_portions(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a;
+    put_text(p, s, "a.1", "x");
+    expect_last(s, "a.*", 1, &a);
+    wait_answer(p, &a);
+    assert_int_equal(a.err, 0);
+    for (int round = 0; round < 2; round++) {
+        fill(s, "c", MANY);
+        expect_last(s, "a.*", 1, &a);
+        assert_true(s->held);
+        wait_answer(p, &a);
+        assert_int_equal(a.err, 0);
+        expect_last(s, "a.*", 1, &a); /* known by now */
+        assert_false(s->held);
+        wait_answer(p, &a);
+        assert_int_equal(a.err, 0);
+    }
+    fill(s, "c", MANY);
+    uint64_t last = put_text(p, s, "a.2", "x");
+    fill(s, "c", MANY);
+    expect_last(s, "a.*", 1, &a);
+    assert_true(s->held);
+    wait_answer(p, &a);
+    assert_int_equal(a.err, E_LAST_SUBJECT_SEQ);
+    assert_int_equal(a.r.last, last);
+    remove_range(p, s, last, last);
+    expect_last(s, "a.*", 1, &a);
+    wait_answer(p, &a);
+    assert_int_equal(a.err, 0);
+}
+
 /* --- memory ---------------------------------------------------------------------------------- */
 
 /* What is dead behind an old message that lives is given back, and nothing else. */
@@ -272,6 +320,7 @@ int main(void)
         T(a_purge_of_a_pattern_keeps_as_many_as_it_says),
         T(nobody_overtakes_who_waits_for_the_window),
         T(nobody_overtakes_who_waits_for_the_index),
+        T(what_came_since_the_last_question_is_looked_at_in_portions),
         T(an_old_message_holds_no_memory_of_the_dead),
 #undef T
     };
