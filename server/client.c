@@ -469,6 +469,7 @@ void client_close(struct client *cl, enum client_reason why, const char *err)
         client_withdraw_subs(cl);
     if (cl->leaving)
         list_push_back(&cl->srv->leaving, &cl->link);
+    cl->was_full = conn_is_above(cl->conn);
     if (why == CLIENT_SHUTDOWN)
         conn_flush(cl->conn); /* what goes at once; nobody waits for the rest */
     conn_close(cl->conn, why != CLIENT_SHUTDOWN && why != CLIENT_SLOW_PENDING);
@@ -517,6 +518,8 @@ static void gone(struct client *cl)
     }
     client_set_user(cl, NULL);
     cl->conn = NULL;
+    if (cl->was_full) /* who rested for its sake will not hear that it has room again */
+        jshost_drained(srv->jshost);
     if (!cl->leaving)
         client_free(cl);
 }

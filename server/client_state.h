@@ -59,7 +59,8 @@ struct client {
     struct htab subs; /* sid -> struct client_sub */
 
     /* liveness */
-    bool ponged; /* the first PING was answered */
+    bool ponged;   /* the first PING was answered */
+    bool was_full; /* closed with more waiting than its low-water mark */
     int pings_out;
     int64_t ping_sent, rtt_ns; /* mono; 0: not known */
     int64_t rtt_guess_ns;      /* from our INFO to its CONNECT; 0: not known */

@@ -235,6 +235,7 @@ void conn_die(struct conn *c, enum conn_reason why, int err)
     list_unlink(&c->again);
     list_unlink(&c->heavy);
     list_unlink(&c->dirty);
+    c->above |= c->out.bytes > c->low; /* conn_is_above() */
     outq_release(&c->out, &c->room->pool);
     if (c->tls) {
         (void)snprintf(c->tls_error, sizeof c->tls_error, "%s", tls_error(c->tls));

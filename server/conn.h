@@ -88,6 +88,8 @@ size_t conn_pending(const struct conn *c);
 /* DRAINED comes when pending falls to `bytes` or below after it was above, within a turn or over
  * many. Default 0: each turn that wrote something ends with DRAINED when the kernel took it all. */
 void conn_low_water(struct conn *c, size_t bytes);
+/* DRAINED is still to come; or would have been, before its end. */
+bool conn_is_above(const struct conn *c);
 /* Keeps the kernel's unsent part small (TCP_NOTSENT_LOWAT). */
 void conn_notsent_lowat(struct conn *c, int bytes);
 /* Sends what waits now instead of at the end of the turn. */

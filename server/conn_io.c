@@ -489,7 +489,7 @@ void conn_after_flush(struct conn *c)
             shake(c);
         return;
     }
-    if (c->above && c->out.bytes <= c->low) {
+    if (c->above && c->state != DEAD && c->out.bytes <= c->low) {
         c->above = false;
         conn_tell(c, CONN_DRAINED);
     }
@@ -587,6 +587,11 @@ void conn_write_msg(struct conn *c, struct msg *m, size_t from, size_t n)
 size_t conn_pending(const struct conn *c)
 {
     return c->out.bytes;
+}
+
+bool conn_is_above(const struct conn *c)
+{
+    return c->above || c->out.bytes > c->low;
 }
 
 void conn_low_water(struct conn *c, size_t bytes)

@@ -478,6 +478,11 @@ size_t conn_pending(const struct conn *c)
     return c->out.len;
 }
 
+bool conn_is_above(const struct conn *c)
+{
+    return c->above || c->out.len > c->low;
+}
+
 void conn_low_water(struct conn *c, size_t bytes)
 {
     c->low = bytes;

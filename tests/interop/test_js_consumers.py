@@ -455,3 +455,32 @@ def test_the_last_of_a_filter_lies_far_back(any_server, run, storage):
         await nc.close()
 
     run(play())
+
+
+def test_a_member_of_a_push_group_dies_with_much_waiting(any_server, run):
+    """Delivery may rest for its sake; then the others get what is left."""
+    async def play():
+        nc = await any_server.connect()
+        js = await stream(nc)
+
+        async def take(_):
+            pass
+
+        await nc.subscribe("out", "g", cb=take)
+        await nc.flush()
+        with any_server.raw() as dead:
+            dead.hello()
+            dead.send("SUB out g 1")
+            dead.sync()
+            config = ConsumerConfig(durable_name="C", deliver_subject="out", deliver_group="g", ack_policy=AckPolicy.NONE)
+            await js.add_consumer("S", config)
+            for _ in range(1500):
+                await nc.publish("s.a", b"x" * 20000)
+            await fill(js, "s.a", 1)
+            while not any(c["pending_bytes"] > 1 << 20 for c in any_server.http("/connz")["connections"]):
+                await asyncio.sleep(0.05)
+        while (await js.consumer_info("S", "C")).num_pending:
+            await asyncio.sleep(0.05)
+        await nc.close()
+
+    run(asyncio.wait_for(play(), 60))
