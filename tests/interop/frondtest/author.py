@@ -20,8 +20,8 @@ class Author:
 
     def __init__(self, seed):
         self.rnd = random.Random(seed)
-        self.streams = {}   # name: {"retention": …, "storage": …, "consumers": {names}, "turned": to interest since it
-                            # was started, "unacked": had a consumer without acks}
+        self.streams = {}   # name: {"retention": …, "storage": …, "consumers": {names}, "turned": it may be of
+                            # interest now and then, "unacked": had a consumer without acks}
         self.sent = 0
         self.filters = {}   # of the consumers, by name
         self.pushed = {}    # whether they are push consumers
@@ -53,7 +53,7 @@ class Author:
         return Step(">", subject, body=text, **more)
 
     def restart(self):
-        self.streams = {name: {**stream, "turned": False} for name, stream in self.streams.items() if stream["storage"] == "file"}
+        self.streams = {name: stream for name, stream in self.streams.items() if stream["storage"] == "file"}
         return Step("restart")
 
     # -- streams --
@@ -62,9 +62,9 @@ class Author:
         r, c = self.rnd, {"name": name, "subjects": [f"{name.lower()}.>"], "duplicate_window": HOUR}
         old = self.streams.get(name)
         c["retention"] = old["retention"] if old and r.random() < 0.95 else r.choice(("limits", "limits", "workqueue", "interest"))
-        if old and (old["retention"], c["retention"]) == ("limits", "interest"):  # docs/differences.md, about consumers without acks
+        if old and old["retention"] != c["retention"]:  # docs/differences.md, about consumers without acks
             if old["unacked"]:
-                c["retention"] = "limits"
+                c["retention"] = old["retention"]
             else:
                 old["turned"] = True
         c["storage"] = old["storage"] if old else r.choice(("file", "memory"))
