@@ -260,10 +260,13 @@ uint64_t stream_seq_at(struct stream *s, int64_t ts)
 
 uint64_t store_seq_at_time(struct stream *s, int64_t ts)
 {
-    uint64_t seq = stream_seq_at(s, ts);
-    while (seq <= s->shown.last_seq && !stream_live_shown(s, seq))
-        seq++;
-    return seq;
+    uint64_t seq = stream_seq_at(s, ts), end = s->shown.last_seq + 1;
+    if (seq >= end || stream_live_shown(s, seq))
+        return seq < end ? seq : end;
+    /* What is gone may be any number of them; what is going is seen until it is. */
+    uint64_t live = holes_next_live(&s->holes, seq), still = holes_next_dead(&s->undone, seq);
+    live = live < still ? live : still;
+    return live < end ? live : end;
 }
 
 uint64_t store_count_from(struct stream *s, uint64_t seq)

@@ -273,6 +273,32 @@ static void what_came_since_the_last_question_is_looked_at_in_portions(void **st
     assert_int_equal(a.err, 0);
 }
 
+/* --- by time --------------------------------------------------------------------------------- */
+
+/* A mirror of a bucket: its numbers may lie any distance apart. */
+static void a_time_between_two_far_numbers_is_found_at_once(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct record_in rec = rec_of("a", "x");
+    rec.flags = REC_EXACT;
+    for (uint64_t i = 1; i <= 3; i++) {
+        rec.seq = i << 40;
+        rec.ts = (int64_t)i * NS_PER_S;
+        assert_int_equal(put(p, s, &rec).err, 0);
+    }
+    assert_int_equal(store_seq_at_time(s, NS_PER_S + 1), 2ull << 40);
+    assert_int_equal(store_seq_at_time(s, 3 * NS_PER_S), 3ull << 40);
+    assert_int_equal(store_seq_at_time(s, 3 * NS_PER_S + 1), (3ull << 40) + 1);
+    uint64_t gone = 2ull << 40;
+    struct answer a = {0};
+    assert_int_equal(store_remove(s, &gone, 1, false, on_done, &a), 0);
+    assert_int_equal(store_seq_at_time(s, NS_PER_S + 1), 2ull << 40); /* until that is on disk */
+    wait_answer(p, &a);
+    assert_int_equal(store_seq_at_time(s, NS_PER_S + 1), 3ull << 40);
+}
+
 /* --- memory ---------------------------------------------------------------------------------- */
 
 /* What is dead behind an old message that lives is given back, and nothing else. */
@@ -321,6 +347,7 @@ int main(void)
         T(nobody_overtakes_who_waits_for_the_window),
         T(nobody_overtakes_who_waits_for_the_index),
         T(what_came_since_the_last_question_is_looked_at_in_portions),
+        T(a_time_between_two_far_numbers_is_found_at_once),
         T(an_old_message_holds_no_memory_of_the_dead),
 #undef T
     };
