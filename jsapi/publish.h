@@ -16,8 +16,8 @@
  * E_DENIED will mean. */
 bool publish_check(const struct stream_config *cfg, struct slice hdr, struct slice reply,
                    struct record_in *rec, struct js_error *e);
-/* REC_ROLLUP_… of a message that a mirror or source brings: where roll-ups are not permitted, or its
- * wish can't be read, it is stored and takes nothing with it. */
+/* REC_ROLLUP_… of a message that a mirror or source brings: where roll-ups are not permitted, or
+ * its wish can't be read, it is stored and takes nothing with it. */
 unsigned publish_copied_rollup(const struct stream_config *cfg, struct slice hdr);
 /* What an error of store_append() or of its receipt means to the publisher. */
 void publish_store_error(const struct store_receipt *r, struct js_error *e);
