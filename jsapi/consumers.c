@@ -196,7 +196,8 @@ void consumers_recover(struct consumers *cs)
     }
     for (size_t i = 0; i < cs->n; i++)
         consumer_ready(cs->at[i]); /* those in memory only were there all the time */
-    /* What nobody wanted stays: a consumer that was in memory only may be made again, and want it. */
+    /* What nobody wanted stays: a consumer that was only in memory may be made again, and want it.
+     */
     if (cs->stream->cfg.retention == RETAIN_INTEREST)
         retention_sweep(cs, 1, false);
 }

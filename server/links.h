@@ -12,8 +12,8 @@ struct tls_options;
 
 /* Starts dialling every remote that is not disabled. Logs what goes wrong. */
 int links_open(struct server *srv) MUST_CHECK;
-/* After a reload: max_payload counts on links, too, and the files of their tls blocks are read again;
- * only the next handshake sees them. */
+/* After a reload: max_payload counts on links, too, and the files of their tls blocks are read
+ * again; only the next handshake sees them. */
 void links_reload(struct server *srv);
 void links_close(struct server *srv); /* says good-bye; links_free() at the very end */
 void links_free(struct server *srv);

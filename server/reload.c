@@ -1,6 +1,7 @@
 /* server/reload.c -- SIGHUP: the file is read again
  *
- *     read ──► compare ──► refused as a whole, or: options ──► log ──► rules ──► TLS ──► links ──► users
+ *     read ──► compare ──► refused as a whole, or:
+ *              options ──► log ──► rules ──► TLS ──► links ──► users
  *
  * Nothing is changed before everything that can fail has been tried. Old options and users live
  * until the new ones are in force everywhere.

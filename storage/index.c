@@ -458,10 +458,11 @@ uint64_t index_first(struct stream *s, struct subject *e, uint32_t *looks)
     if (!(e->flags & SUBJ_FIRST_STALE))
         return e->first;
     struct reader r;
+    struct record rec;
     uint64_t found = 0, seq = e->first > s->now.first_seq ? e->first : s->now.first_seq;
     reader_init(&r, s);
-    for (seq = reader_next(&r, seq); seq && !found && *looks; --*looks) {
-        struct record rec;
+    for (seq = reader_next(&r, seq); seq && !found && *looks; reader_spend(looks, &rec)) {
+        rec.len = 0;
         if (reader_know(&r, seq, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
             stream_live_now(s, seq))
             found = seq;
@@ -481,14 +482,15 @@ uint64_t index_first(struct stream *s, struct subject *e, uint32_t *looks)
 bool index_last(struct stream *s, struct subject *e, uint32_t most, uint64_t *seq)
 {
     struct reader r;
+    struct record rec;
     *seq = e->count ? e->last : 0;
     if (!e->count || !(e->flags & SUBJ_LAST_STALE))
         return true;
     reader_init(&r, s);
     uint64_t at = reader_prev(&r, e->last);
     bool found = false;
-    while (at >= s->now.first_seq && at && !found && most--) {
-        struct record rec;
+    for (; at >= s->now.first_seq && at && !found && most; reader_spend(&most, &rec)) {
+        rec.len = 0;
         found = reader_know(&r, at, &rec) == 0 && slice_eq(rec.subject, subject_text(e)) &&
                 stream_live_now(s, at);
         if (!found)

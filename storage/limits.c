@@ -188,11 +188,12 @@ static bool match_back(struct stream *s, struct slice pattern, uint64_t low, uin
                        uint32_t *most)
 {
     struct reader r;
+    struct record rec;
     bool found = false;
     reader_init(&r, s);
     uint64_t seq = reader_prev(&r, *at);
-    for (; seq && seq >= low && *most; --*most) {
-        struct record rec;
+    for (; seq && seq >= low && *most; reader_spend(most, &rec)) {
+        rec.len = 0;
         found = reader_get(&r, seq, true, &rec) == 0 && subject_match(rec.subject, pattern) &&
                 stream_live_now(s, seq);
         if (found)
