@@ -72,6 +72,9 @@ class Author:
                                        ("max_bytes", 200, 2000, 0.2), ("max_msg_size", 10, 60, 0.1)):
             if r.random() < chance:
                 c[key] = r.randint(low, high)
+        if old and old["retention"] != c["retention"]:  # what goes first then, the settled or the old: docs/differences.md
+            for key in ("max_msgs", "max_msgs_per_subject", "max_bytes"):
+                c.pop(key, None)
         if r.random() < 0.25:
             c["discard"] = "new"
             if c.get("max_msgs_per_subject") and r.random() < 0.5:
