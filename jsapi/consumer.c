@@ -215,8 +215,10 @@ static void choose_start(struct js_consumer *c)
     switch (c->cfg->deliver_policy) {
     case DELIVER_LAST:
         start = f.n ? 0 : st.last_seq;
-        if (f.n && store_look_back(s, &f, &up_to, LOOK_BACK, &start) == READ_BUDGET)
-            c->latest_up_to = start = st.last_seq; /* far away: a list of one, found by a job */
+        if (f.n && store_look_back(s, &f, &up_to, LOOK_BACK, &start) == READ_BUDGET) {
+            c->latest_up_to = st.last_seq; /* far away: a list of one, found by a job */
+            start = st.first_seq;
+        }
         break;
     case DELIVER_NEW:
         start = st.last_seq + 1;
@@ -229,10 +231,8 @@ static void choose_start(struct js_consumer *c)
         break;
     case DELIVER_LAST_PER_SUBJECT:
         start = st.first_seq;
-        if (c->stream->cfg.max_msgs_per_subject != 1 && st.msgs) {
+        if (c->stream->cfg.max_msgs_per_subject != 1 && st.msgs)
             c->latest_up_to = st.last_seq;
-            start = st.last_seq; /* until the list is known */
-        }
         break;
     default:
         start = st.first_seq;

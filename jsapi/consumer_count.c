@@ -146,8 +146,10 @@ static void on_latest(void *arg, int err, const uint64_t *seqs, size_t n, uint64
             c->latest[c->latest_n++] = seqs[i];
     c->latest_left = c->latest_n;
     c->latest_known = true;
-    if (fresh && c->latest_n)
-        pending_start_at(&c->pend, c->latest[0]);
+    if (fresh) {
+        pending_start_at(&c->pend, c->latest_n ? c->latest[0] : c->latest_up_to);
+        consumer_dirty(c); /* until here it stood at the stream's first message */
+    }
     start_count(c);
 }
 

@@ -229,6 +229,9 @@ static bool redeliver(struct run *r)
         }
         if (err)
             ack_gone(c, seq, "Unacknowledged message was deleted");
+        if (err &&
+            pending_gone(&c->pend, seq)) /* of ack_policy all, below what was acked: no news */
+            consumer_dirty(c);
     }
     r->again = false;
     return r->stop == STOP_NOT && !slice_full(r);

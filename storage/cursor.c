@@ -103,6 +103,7 @@ void cursor_write(struct cursor *c)
     b->bytes += snapshot.len;
     buf_release(&snapshot);
     c->write = false;
+    c->written = b->n;
     pin_clear(&c->pin);
 }
 
@@ -110,7 +111,7 @@ static void gather_one(struct cursor *c)
 {
     struct store *st = c->s->st;
     list_unlink(&c->dirty);
-    if (c->write) {
+    if (c->write || c->written == st->gather->n) {
         cursor_write(c);
         return;
     }

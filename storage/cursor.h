@@ -31,6 +31,8 @@ struct cursor {
     struct buf snapshot;      /* as read; freed when somebody attaches */
     struct buf deltas;        /* the same: {u32 length, bytes}… */
     bool write;               /* its row goes with the gathering batch */
+    uint64_t written;         /* the last batch its row went with; a delta of the same batch would be
+                                 taken for part of the row */
     bool lost;                /* a failed commit: not found in the file (again) yet */
 };
 

@@ -225,6 +225,55 @@ static void a_message_deleted_while_pending_is_terminated(void **state)
     expect_msg(s, "_INBOX.p", 3, 3, 1, &g); /* and the window has room again */
 }
 
+static void restart(struct site *s)
+{
+    site_down(s);
+    site_up(s);
+}
+
+static void a_list_of_which_nothing_was_delivered_outlives_a_restart(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    const char *const subjects[] = {"o.a", "o.b", "o.c"};
+    make_stream(s, "");
+    for (int i = 0; i < 6; i++)
+        publish_n(s, subjects[i % 3], 1);
+    make_consumer(s, "C",
+                  ",\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"o.*\"" EXPLICIT);
+    restart(s);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 3);
+    pull(s, "C", "_INBOX.p", "9");
+    for (uint64_t i = 1; i <= 3; i++)
+        expect_msg(s, "_INBOX.p", 3 + i, i, 1, &g);
+    restart(s);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 0);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 3);
+}
+
+/* Its first delivery lies below what was acked, its last one above: nobody settles it by number. */
+static void a_message_below_an_ack_of_all_that_left_is_not_delivered_again(void **state)
+{
+    struct site *s = *state;
+    struct got g, third;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 5);
+    make_consumer(s, "C", ",\"ack_policy\":\"all\",\"ack_wait\":1000000000");
+    pull(s, "C", "_INBOX.p", "5");
+    for (uint64_t i = 1; i <= 5; i++)
+        expect_msg(s, "_INBOX.p", i, i, 1, &g);
+    fake_turn_advance(&s->ft, 2 * NS_PER_S);
+    pull(s, "C", "_INBOX.p", "5");
+    for (uint64_t i = 1; i <= 5; i++)
+        expect_msg(s, "_INBOX.p", i, 5 + i, 2, i == 3 ? &third : &g);
+    ack(s, &third, "");
+    ask_ok(s, "$JS.API.STREAM.MSG.DELETE.S", "{\"seq\":4}");
+    fake_turn_advance(&s->ft, 2 * NS_PER_S);
+    pull(s, "C", "_INBOX.p", "5");
+    expect_msg(s, "_INBOX.p", 5, 11, 3, &g);
+    assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 1);
+}
+
 static void expect_terminated_by_limits(struct site *s, int seq)
 {
     char says[80];
@@ -386,6 +435,8 @@ int main(void)
         T(pullers_hear_of_the_shutdown),
         T(a_message_deleted_while_pending_is_terminated),
         T(messages_that_leave_together_are_terminated_each),
+        T(a_list_of_which_nothing_was_delivered_outlives_a_restart),
+        T(a_message_below_an_ack_of_all_that_left_is_not_delivered_again),
         T(a_purge_moves_everybody_up),
         T(a_purge_moves_a_consumer_however_far),
         T(what_comes_during_the_search_after_a_purge_stays),

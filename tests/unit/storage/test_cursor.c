@@ -114,6 +114,32 @@ static void what_was_synced_is_there(void **state)
     place_remove(&p);
 }
 
+/* The row is written when cursors have waited for a slow commit; what comes until the next one goes
+ * into the same batch. */
+static void what_was_synced_behind_a_row_in_the_same_batch_is_there(void **state)
+{
+    (void)state;
+    struct place p;
+    struct progress x = {0};
+    struct answer a = {0}, updated = {0};
+    struct record_in rec = rec_of("x", "1");
+    struct cursor *c = begin(&p, &x);
+    assert_int_equal(store_append(find_stream(&p, "S"), &rec, NULL, NULL), 0);
+    while (!p.st->flying)
+        fake_turn_once(&p.ft);
+    assert_int_equal(store_cursor_update(c, SLICE("{2}"), on_done, &updated), 0);
+    store_on_lazy(p.st);
+    x.now += 5;
+    assert_int_equal(store_cursor_sync(c, on_done, &a), 0);
+    wait_answer(&p, &a);
+    assert_int_equal(a.err, 0);
+    place_kill(&p);
+    c = attach(&p, &x);
+    assert_int_equal(x.now, 5);
+    assert_true(slice_is(store_cursor_spec(c)->config, "{2}"));
+    place_remove(&p);
+}
+
 static void lazy_progress_is_at_most_fifty_milliseconds_behind(void **state)
 {
     (void)state;
@@ -233,6 +259,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_synced_is_there),
+        cmocka_unit_test(what_was_synced_behind_a_row_in_the_same_batch_is_there),
         cmocka_unit_test(lazy_progress_is_at_most_fifty_milliseconds_behind),
         cmocka_unit_test(progress_without_hurry_waits_longer_until_somebody_has_one),
         cmocka_unit_test(a_full_journal_asks_for_a_snapshot),
