@@ -297,7 +297,7 @@ static struct cursor *by_cid(struct stream *s, uint32_t cid)
     return NULL;
 }
 
-int cursor_load_row(struct stream *s, uint32_t cid, struct slice row)
+int cursor_load_row(struct stream *s, uint32_t cid, struct slice row, uint64_t *next)
 {
     struct take t;
     int err = row_open(row, s->sid, &t);
@@ -309,6 +309,8 @@ int cursor_load_row(struct stream *s, uint32_t cid, struct slice row)
     struct slice snapshot = take_str(&t), deltas = take_str(&t);
     if (!t.ok)
         return E_CORRUPT;
+    if (batch >= *next)
+        *next = batch + 1;
     struct cursor *c = by_cid(s, cid);
     if (c)
         set_spec(c, &spec);

@@ -40,8 +40,8 @@ struct cursor {
 void cursors_gather(struct store *st);
 /* The row, with a fresh snapshot. Only while a batch is being prepared. */
 void cursor_write(struct cursor *c);
-/* Recovery. */
-int cursor_load_row(struct stream *s, uint32_t cid, struct slice row) MUST_CHECK;
+/* Recovery. *next grows beyond the batch that brought the row: no later one may have its number. */
+int cursor_load_row(struct stream *s, uint32_t cid, struct slice row, uint64_t *next) MUST_CHECK;
 void cursor_load_delta(struct stream *s, uint32_t cid, uint64_t batch, struct slice delta);
 /* A failed commit: all cursors of the file are lost until recovery finds them; the rest is freed at
  * the end. */

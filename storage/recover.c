@@ -141,7 +141,7 @@ static int load_cursors(struct recovery *r)
         key_stream(&k, s->sid);
         bool on = walk_seek(&w, r->view, DB_CURSORS, key_slice(&k));
         for (; on && key_is_cursor(w.key, s->sid, &cid) && !err; on = walk_next(&w))
-            err = cursor_load_row(s, cid, sound_row(w.value, s->sid, "a cursor", &copy));
+            err = cursor_load_row(s, cid, sound_row(w.value, s->sid, "a cursor", &copy), &r->next);
         walk_end(&w);
         buf_release(&copy);
         if (err)
@@ -294,7 +294,8 @@ static int op_new_state(struct stream *s, uint64_t batch, struct take *body)
     return 0;
 }
 
-/* Batches go on behind the newest one in the journal. */
+/* Batches go on behind the newest one in the journal, or in a row: a batch that brought nothing but
+ * the row of a cursor is in no journal. */
 static void number_batches(struct recovery *r)
 {
     struct key k;

@@ -140,6 +140,28 @@ static void what_was_synced_behind_a_row_in_the_same_batch_is_there(void **state
     place_remove(&p);
 }
 
+/* Nothing else goes with the commits that bring the rows: no journal tells of them. */
+static void what_is_synced_after_a_restart_is_no_part_of_an_older_row(void **state)
+{
+    (void)state;
+    struct place p;
+    struct progress x = {0};
+    struct cursor *c = begin(&p, &x);
+    for (int i = 0; i < 5; i++) {
+        struct answer a = {0};
+        assert_int_equal(store_cursor_update(c, SLICE("{2}"), on_done, &a), 0);
+        wait_answer(&p, &a);
+    }
+    for (uint64_t life = 1; life <= 4; life++) {
+        place_kill(&p);
+        c = attach(&p, &x);
+        assert_int_equal(x.now, life - 1);
+        x.now = life;
+        sync_it(&p, c);
+    }
+    place_remove(&p);
+}
+
 static void lazy_progress_is_at_most_fifty_milliseconds_behind(void **state)
 {
     (void)state;
@@ -260,6 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_synced_is_there),
         cmocka_unit_test(what_was_synced_behind_a_row_in_the_same_batch_is_there),
+        cmocka_unit_test(what_is_synced_after_a_restart_is_no_part_of_an_older_row),
         cmocka_unit_test(lazy_progress_is_at_most_fifty_milliseconds_behind),
         cmocka_unit_test(progress_without_hurry_waits_longer_until_somebody_has_one),
         cmocka_unit_test(a_full_journal_asks_for_a_snapshot),
