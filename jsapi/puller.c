@@ -574,9 +574,7 @@ bool puller_serves(const struct puller *p, const struct source_config *cfg, bool
                 slice_eq(buf_slice(&tail), p->header_tail) &&
                 slice_eq(cfg->filter_subject, p->cfg.filter_subject);
     struct slice deliver = cfg->external ? cfg->external->deliver : (struct slice){0};
-    struct slice name = cfg->consumer ? cfg->consumer->name : (struct slice){0};
-    struct slice mine = p->cfg.consumer ? p->cfg.consumer->name : (struct slice){0};
-    same = same && slice_eq(deliver, p->deliver) && slice_eq(name, mine);
+    same = same && slice_eq(deliver, p->deliver);
     buf_release(&head);
     buf_release(&tail);
     return same;

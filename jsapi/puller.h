@@ -41,8 +41,8 @@ struct puller {
     struct source_config cfg; /* its slices live in `mem` */
     struct arena mem;
     bool mirror;
-    struct slice index_name;   /* "name[:hash] filter dest": who this is among the sources */
-    struct slice header_head;  /* "name[:hash]" */
+    struct slice index_name;   /* header_head and header_tail: who this is among the sources */
+    struct slice header_head;  /* "name[:hash][:C=hash]" */
     struct slice header_tail;  /* " filter dest" */
     struct slice api, deliver; /* external prefixes, may be empty */
     struct slice domain;       /* of api "$JS.<d>.API"; empty: unknown or local */
@@ -104,7 +104,7 @@ bool ack_reply_parse(struct slice reply, struct ack_reply *out);
  * (source) the inherited Nats-Stream-Source, with ours. */
 void puller_write_header(const struct puller *p, struct slice hdr, uint64_t seq,
                          struct slice subject, struct buf *out);
-/* "S", or "S:<hash of the api>", and " filter dest". */
+/* "S[:<hash of the api>][:C=<hash of the consumer's name>]", and " filter dest". */
 void puller_write_names(const struct source_config *cfg, struct buf *head, struct buf *tail);
 
 #endif

@@ -13,12 +13,15 @@
 
 void puller_write_names(const struct source_config *cfg, struct buf *head, struct buf *tail)
 {
+    char hash[HASH_LEN + 1];
     buf_add_slice(head, cfg->name);
     if (cfg->external && cfg->external->api.n) {
-        char hash[HASH_LEN + 1];
         short_hash(cfg->external->api, HASH_LEN, hash);
-        buf_add_char(head, ':');
-        buf_add_str(head, hash);
+        buf_printf(head, ":%s", hash);
+    }
+    if (cfg->consumer) {
+        short_hash(cfg->consumer->name, HASH_LEN, hash);
+        buf_printf(head, ":C=%s", hash);
     }
     struct buf dests = BUF_INIT;
     buf_add_char(tail, ' ');

@@ -242,9 +242,16 @@ static bool same_external(const struct source_config *a, const struct source_con
     return slice_eq(a->external->api, b->external->api);
 }
 
+static bool same_consumer(const struct source_config *a, const struct source_config *b)
+{
+    if (!a->consumer || !b->consumer)
+        return !a->consumer && !b->consumer;
+    return slice_eq(a->consumer->name, b->consumer->name);
+}
+
 static bool same_source(const struct source_config *a, const struct source_config *b)
 {
-    if (!slice_eq(a->name, b->name) || !same_external(a, b) ||
+    if (!slice_eq(a->name, b->name) || !same_external(a, b) || !same_consumer(a, b) ||
         !slice_eq(a->filter_subject, b->filter_subject) || a->transforms.n != b->transforms.n)
         return false;
     for (size_t i = 0; i < a->transforms.n; i++)
@@ -276,8 +283,7 @@ static bool check_source(const struct stream_config *c, size_t at, const struct 
         return js_fail(e, JSSourceDurableConsumerCfgInvalid, NULL);
     for (size_t i = 0; s->consumer && i < at; i++) {
         const struct source_config *o = stream_source(c, i);
-        if (o->consumer && slice_eq(o->name, s->name) && same_external(o, s) &&
-            slice_eq(o->consumer->name, s->consumer->name))
+        if (slice_eq(o->name, s->name) && same_external(o, s) && same_consumer(o, s))
             return js_fail(e, JSSourceDurableConsumerDuplicateDetected, NULL);
     }
     if (!s->external && !message_size_fits(c, other(b, s->name)))

@@ -177,6 +177,43 @@ def test_source_filters_transforms_and_stamps(pair, run, site_kind):
     run(play())
 
 
+def test_several_consumers_of_one_origin_are_several_sources(pair, run, site_kind):
+    """Each has its own place: what one has copied says nothing of what the other has."""
+    scene = pair(site_kind)
+
+    async def play():
+        hub, site, at_hub, at_site = await open_both(scene)
+        await at_hub.create("S", subjects=["s.>"], retention="workqueue")
+        for name in "ABC":
+            await at_hub(f"CONSUMER.CREATE.S.{name}.s.{name}", {"stream_name": "S", "config": {
+                "name": name, "durable_name": name, "deliver_subject": f"to.{name}", "ack_policy": "flow_control",
+                "flow_control": True, "idle_heartbeat": 1_000_000_000, "filter_subject": f"s.{name}"}})
+
+        def source(name):
+            return {"name": "S", "external": HUB_API, "consumer": {"name": name, "deliver_subject": f"to.{name}"}}
+
+        copy = {"name": "COPY", "storage": "file", "sources": [source("A"), source("B")]}
+        await at_site("STREAM.CREATE.COPY", copy)
+        await pour(hub, "s.C", 0, 10)
+        await pour(hub, "s.A", 10, 10)
+        await pour(hub, "s.B", 20, 10)
+        await until(lambda: has(at_site, "COPY", 20), 60, "two are copied")
+        await at_site("STREAM.UPDATE.COPY", {**copy, "sources": [source("B"), source("C")]})
+        await pour(hub, "s.B", 30, 10)
+        await until(lambda: has(at_site, "COPY", 40), 60, "the third one is copied from its start")
+        messages = await at_site.all("COPY")
+        for name, first in (("A", [10]), ("B", [20, 30]), ("C", [0])):
+            of_it = [m for m in messages if m[1] == f"s.{name}"]
+            assert bodies(of_it) == [n for f in first for n in range(f, f + 10)]
+            stamp = of_it[0][2]["Nats-Stream-Source"].split(" ")
+            assert stamp[0].split(":")[2].startswith("C=") and stamp[2:4] == [">", ">"]
+        assert len({m[2]["Nats-Stream-Source"].split(" ")[0] for m in messages}) == 3
+        await hub.close()
+        await site.close()
+
+    run(play())
+
+
 def test_a_pull_through_kills_and_cuts_is_exact(pair, run):
     scene = pair("frond")
     total, seed_cuts = 6000, 6
