@@ -3,16 +3,25 @@
  * The socket is bound by the listener's code, so that ports, families and complaints are the same
  * everywhere. One request at a time is answered while its handler runs: nothing is kept here.
  *
+ * When the process is out of descriptors the listening socket rests for a second: it stays readable
+ * and would keep the loop running in a ring. evhttp has taken the listener's argument for itself,
+ * so all that are open are in a list, and the one that is in trouble is found by its listener.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/http.h"
 
+#include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <event2/buffer.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "server/cells.h"
 #include "server/listener.h"
@@ -23,12 +32,17 @@
 #define SILENCE_S 60
 
 struct http {
+    struct http *next; /* in all_open */
     struct loop *loop;
     struct evhttp *ev;
+    struct evconnlistener *ears; /* evhttp's */
+    struct turn_timer rest;      /* out of descriptors: until then */
     http_fn *fn;
     void *arg;
     uint16_t port;
 };
+
+static struct http *all_open;
 
 struct http_request {
     struct evhttp_request *ev;
@@ -108,6 +122,28 @@ void http_answer(struct http_request *r, int status, const char *type, struct sl
     evbuffer_free(out);
 }
 
+static void listen_again(void *arg)
+{
+    struct http *h = arg;
+    (void)evconnlistener_enable(h->ears);
+}
+
+/* accept() failed, and not because nobody was there. */
+static void on_trouble(struct evconnlistener *ears, void *evhttp)
+{
+    int err = errno;
+    struct http *h = all_open;
+    (void)evhttp;
+    while (h && h->ears != ears)
+        h = h->next;
+    if (!h)
+        return;
+    loop_enter(h->loop);
+    log_error("Error accepting a connection for monitoring: %s; resting for 1s", strerror(err));
+    (void)evconnlistener_disable(ears);
+    turn_set(loop_turn(h->loop), &h->rest, clock_mono() + NS_PER_S);
+}
+
 int http_open(struct loop *loop, const char *host, int port, http_fn *fn, void *arg,
               struct http **out, char **why)
 {
@@ -117,8 +153,15 @@ int http_open(struct loop *loop, const char *host, int port, http_fn *fn, void *
         return E_SYS;
     struct http *h = xcalloc(1, sizeof *h);
     *h = (struct http){.loop = loop, .fn = fn, .arg = arg, .port = real};
+    turn_timer_init(&h->rest, listen_again, h);
     h->ev = evhttp_new(loop_base(loop));
-    ASSERT(h->ev && evhttp_accept_socket(h->ev, fd) == 0);
+    ASSERT(h->ev);
+    struct evhttp_bound_socket *bound = evhttp_accept_socket_with_handle(h->ev, fd);
+    ASSERT(bound);
+    h->ears = evhttp_bound_socket_get_listener(bound);
+    evconnlistener_set_error_cb(h->ears, on_trouble);
+    h->next = all_open;
+    all_open = h;
     evhttp_set_gencb(h->ev, on_request, h);
     evhttp_set_max_headers_size(h->ev, HEAD_MAX);
     evhttp_set_max_body_size(h->ev, BODY_MAX);
@@ -132,6 +175,11 @@ void http_close(struct http *h)
 {
     if (!h)
         return;
+    struct http **at = &all_open;
+    while (*at != h)
+        at = &(*at)->next;
+    *at = h->next;
+    turn_unset(loop_turn(h->loop), &h->rest);
     evhttp_free(h->ev); /* with the listening socket and all connections */
     free(h);
 }

@@ -4,10 +4,13 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/conn.h"
@@ -18,9 +21,13 @@
 static struct server srv;
 static struct options_start st;
 
+static unsigned rests_told;
+
 static void silent(void *arg, enum log_level level, const char *line)
 {
-    (void)arg, (void)level, (void)line;
+    (void)arg, (void)level;
+    if (strstr(line, "for monitoring: ") && strstr(line, "resting"))
+        rests_told++;
 }
 
 static int open_server(void **state)
@@ -101,6 +108,46 @@ static void wait_for(struct peer *p, const char *text)
 {
     while (!strstr(buf_cstr(&p->got), text))
         loop_once(srv.loop);
+}
+
+static void set_true(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+/* A socket that nobody can accept stays readable: the loop must not run in a ring for its sake. */
+static void out_of_descriptors_it_rests(void **state)
+{
+    enum { MOST = 256 };
+    struct rlimit was, few;
+    struct loop_stats before, after;
+    struct turn_timer while_out;
+    struct peer late;
+    bool over = false;
+    int spare[MOST];
+    size_t n = 0;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few = (struct rlimit){MOST, was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    dial(&late, srv.monitor_port, "GET /healthz HTTP/1.0\r\n\r\n");
+    while (n < MOST && (spare[n] = dup(STDERR_FILENO)) >= 0)
+        n++;
+    loop_stats(srv.loop, &before);
+    turn_timer_init(&while_out, set_true, &over);
+    turn_set(srv.turn, &while_out, clock_mono() + 300 * NS_PER_MS);
+    while (!over)
+        loop_once(srv.loop);
+    loop_stats(srv.loop, &after);
+    assert_true(rests_told > 0);
+    assert_true(after.turns - before.turns < 50);
+    while (n)
+        close(spare[--n]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    while (late.c)
+        loop_once(srv.loop);
+    assert_non_null(strstr(buf_cstr(&late.got), " 200 OK"));
+    buf_release(&late.got);
 }
 
 static void varz_has_the_members_that_clients_read(void **state)
@@ -347,6 +394,7 @@ static void indentation_is_gos(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(out_of_descriptors_it_rests),
         cmocka_unit_test(varz_has_the_members_that_clients_read),
         cmocka_unit_test(turns_are_counted_anew_when_asked),
         cmocka_unit_test(connections_are_listed_while_open_and_after),
