@@ -120,5 +120,7 @@ void client_review_subs(struct client *cl);
 /* A plain subscription of this client that would hear the subject; NULL: none. */
 struct client_sub *client_sub_for(struct client *cl, struct slice subject);
 void client_no_responders(struct client *cl, struct slice reply, struct slice subject);
+/* More waits for it than max_pending: closed. */
+void client_too_slow(struct client *cl);
 
 #endif

@@ -135,7 +135,7 @@ static void write_msg(struct client *cl, struct slice sid, const struct msg_view
         trace_out(cl, sid, m, hdr_n);
 }
 
-static void too_slow(struct client *cl)
+void client_too_slow(struct client *cl)
 {
     if (cl->connected) {
         cl->srv->slow_consumers++;
@@ -174,7 +174,7 @@ static enum sink_result take(struct sink *s, struct msg_view *m)
     if (__builtin_expect(pending <= STALL_DELIVERY_AT && pending <= most, 1))
         return SINK_TAKEN;
     if (pending > most) {
-        too_slow(cl);
+        client_too_slow(cl);
         return SINK_TAKEN;
     }
     if (!cl->ep.account->speaker)

@@ -222,6 +222,19 @@ static bool listening(const struct client *cl)
     return (cl->state == CLIENT_OPEN || cl->state == CLIENT_GREETED) && list_empty(&cl->resting);
 }
 
+/* What it is answered (PONG, +OK, -ERR, no responders) waits like messages do, and counts like
+ * them. What this turn wrote has its chance first. */
+static void mind_answers(struct client *cl)
+{
+    size_t most = (size_t)cl->srv->rules.max_pending;
+
+    if (conn_pending(cl->conn) <= most)
+        return;
+    conn_flush(cl->conn);
+    if (conn_pending(cl->conn) > most)
+        client_too_slow(cl);
+}
+
 void client_words(struct client *cl)
 {
     struct slice in = conn_input(cl->conn);
@@ -264,6 +277,8 @@ void client_words(struct client *cl)
         }
     }
     cl->last_word = clock_mono();
+    if (cl->state != CLIENT_GONE)
+        mind_answers(cl);
     if (cl->state == CLIENT_GONE)
         return;
     conn_consume(cl->conn, begin - in.n);
