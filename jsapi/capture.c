@@ -367,8 +367,10 @@ int js_stream_store(struct js_stream *s, const struct record_in *rec, store_appe
 {
     struct record_in r = *rec;
     struct buf subject = BUF_INIT;
-    struct ticket *t = ticket_new(s, (struct slice){0});
 
+    if (s->cfg.sealed)
+        return E_DENIED;
+    struct ticket *t = ticket_new(s, (struct slice){0});
     t->done = done;
     t->arg = arg;
     if (!(r.flags & REC_EXACT)) {
@@ -376,6 +378,11 @@ int js_stream_store(struct js_stream *s, const struct record_in *rec, store_appe
             r.subject = buf_slice(&subject);
         if (s->cfg.retention == RETAIN_INTEREST && !js_stream_has_interest(s, r.subject))
             r.flags |= REC_SKIP;
+    }
+    if (!(r.flags & REC_SKIP) && over_account(s)) {
+        buf_release(&subject);
+        ticket_free(t);
+        return E_LIMIT;
     }
     r.flags |= publish_copied_rollup(&s->cfg, r.hdr);
     note_rollup(t, &r);

@@ -145,6 +145,8 @@ static void ask(struct puller *p)
     p->asked_at = clock_mono();
     p->refused = false;
     p->fc[0] = '\0';
+    if (p->mirror) /* a purge may have moved its numbers on, too */
+        p->seq = store_last_assigned(p->stream->store);
     puller_enter(p, PULLER_ASKING, "request");
     p->inbox_sub = subscribe(p, p->inbox, hear_answer);
     puller_write_request(p, &subject, &hdr, &body);
@@ -432,6 +434,8 @@ static int hand_to_store(struct puller *p, struct msg_view *m, const struct ack_
         free(h);
     else
         p->waiting++;
+    if (err == E_DENIED || err == E_LIMIT)
+        decided = err;
     if (decided)
         refuse(p, a->sseq, decided);
     buf_release(&hdr);

@@ -92,7 +92,8 @@ void js_stream_write_state(struct js_stream *s, struct json_out *j, struct slice
 
 /* Asks that the store takes a message as if it had been published (replicate.c; REC_EXACT or
  * REC_SOURCED in flags): subject transform and republish apply as the reference does for sourced
- * messages. done as store_append()'s. */
+ * messages. done as store_append()'s. E_DENIED: the stream is sealed; E_LIMIT: the account has no
+ * room. */
 int js_stream_store(struct js_stream *s, const struct record_in *rec, store_append_fn *done,
                     void *arg) MUST_CHECK;
 

@@ -376,6 +376,79 @@ def test_a_full_destination_loses_and_doubles_nothing(make, run):
     run(play())
 
 
+def test_a_mirror_that_was_purged_ahead_goes_on_there(make, run):
+    site = make("frond", name="site", jetstream=True)
+
+    async def play():
+        nc = await site.connect()
+        api = Api(nc)
+        await api.create("S", subjects=["s.>"])
+        await api.create("M", mirror={"name": "S"})
+        await pour(nc, "s.a", 1, 10)
+        await until(lambda: has(api, "M", 10))
+        await api("STREAM.PURGE.M", {"seq": 21})
+        await pour(nc, "s.a", 11, 20)
+        await until(lambda: has(api, "M", 10), 60, "what comes behind the purge is there")
+        assert bodies(await api.all("M")) == list(range(21, 31))
+        await nc.close()
+
+    run(play())
+
+
+def test_a_sealed_copy_takes_nothing(any_server, run):
+    async def play():
+        nc = await any_server.connect()
+        api = Api(nc)
+        await api.create("S", subjects=["s.>"])
+        copies = {"COPY": {"sources": [{"name": "S"}]}, "MIRROR": {"mirror": {"name": "S"}}}
+        for name, config in copies.items():
+            await api.create(name, **config)
+        await pour(nc, "s.a", 0, 10)
+        for name, config in copies.items():
+            await until(lambda: has(api, name, 10))
+            await api("STREAM.UPDATE." + name, {"name": name, "storage": "file", "sealed": True, **config})
+        await api.create("OPEN", sources=[{"name": "S"}])
+        await pour(nc, "s.a", 10, 10)
+        await until(lambda: has(api, "OPEN", 20), what="another one has it all")
+        for name in copies:
+            assert await api.count(name) == 10
+        await nc.close()
+
+    run(play())
+
+
+def test_a_copy_stays_within_the_limits_of_its_account(make, run):
+    site = make("frond", name="site", jetstream=True, config="""
+        accounts {
+          SITE: { jetstream: { max_file: 100000 }, users: [ { user: site, password: p } ] }
+          SYS: { users: [ { user: sys, password: p } ] }
+        }
+        system_account: SYS""")
+    total = 150
+
+    async def play():
+        nc = await site.connect(user="site", password="p")
+        api = Api(nc)
+        await api.create("S", subjects=["s.>"], storage="memory")
+        await api.create("COPY", sources=[{"name": "S"}])
+        js = nc.jetstream()
+        for n in range(total):
+            await js.publish("s.a", b"%d" % n, headers={"Fill": "x" * 1000})
+
+        async def complains():
+            return "error" in (await api.info("COPY"))["sources"][0]
+
+        await until(complains, what="the reason shows in stream info")
+        first = await api.all("COPY")
+        assert (await api.info("COPY"))["state"]["bytes"] < 103_000 and len(first) < total
+        await api("STREAM.PURGE.COPY")
+        await until(lambda: has(api, "COPY", total - len(first)), 60, "it goes on when there is room")
+        assert bodies(first) + bodies(await api.all("COPY")) == list(range(total))
+        await nc.close()
+
+    run(play())
+
+
 def test_a_mirror_answers_direct_gets_of_its_origin(pair, run, site_kind):
     """mirror_direct: a site reads the hub's stream by the hub's name, also while the link is down."""
     scene = pair(site_kind)
