@@ -47,17 +47,22 @@ const struct stream_config *js_stream_config_of(void *arg, struct slice name)
     return s ? &s->cfg : NULL;
 }
 
+static bool overlap(const struct stream_config *a, const struct stream_config *b)
+{
+    for (size_t k = 0; k < a->subjects.n; k++)
+        for (size_t n = 0; n < b->subjects.n; n++)
+            if (subject_overlap(a->subjects.at[k], b->subjects.at[n]))
+                return true;
+    return false;
+}
+
 bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_config *cfg,
                         const struct js_stream *except)
 {
     for (size_t i = 0; i < a->n_streams; i++) {
         const struct js_stream *s = a->streams[i];
-        if (s == except)
-            continue;
-        for (size_t k = 0; k < s->cfg.subjects.n; k++)
-            for (size_t n = 0; n < cfg->subjects.n; n++)
-                if (subject_overlap(s->cfg.subjects.at[k], cfg->subjects.at[n]))
-                    return true;
+        if (s != except && (overlap(&s->cfg, cfg) || (s->coming && overlap(s->coming, cfg))))
+            return true;
     }
     return false;
 }
@@ -220,6 +225,10 @@ void js_stream_apply(struct js_stream *s, struct stream_config *cfg)
 
 void js_stream_reopened(struct js_stream *s)
 {
+    if (s->revived) { /* a moment ago, from the same file; what is stored can be read but once */
+        s->revived = false;
+        return;
+    }
     consumers_forget(s->consumers);
     consumers_recover(s->consumers);
     if (s->rep)

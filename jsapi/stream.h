@@ -34,13 +34,16 @@ enum js_stream_state { STREAM_CREATING, STREAM_LIVE, STREAM_DELETING };
 
 struct js_stream {
     struct jsapi_account *acc;
-    struct stream *store;       /* the store's handle */
-    struct stream_config cfg;   /* as checked; replaced whole at an update */
+    struct stream *store;     /* the store's handle */
+    struct stream_config cfg; /* as checked; replaced whole at an update */
+    const struct stream_config
+        *coming;                /* an update's, borrowed while it is on its way to the disk */
     struct slice name;          /* owned, the same through all updates */
     int64_t created;            /* ns, never changes */
     char identity[9];           /* short hash of `created`: Nats-Stream-Identity */
     enum js_stream_state state; /* only stream_enter() writes it */
     size_t holds;               /* see above */
+    bool revived; /* its deletion failed and it was read back; js_stream_reopened() finds it so */
 
     /* capture.c */
     struct jsapi_sub **subs; /* one per subject of cfg.subjects, same order */

@@ -294,6 +294,7 @@ static void on_updated(void *arg, int err)
     struct stream_config *c = r->arg;
     struct js_stream *s = r->stream;
 
+    s->coming = NULL;
     if (err || r->acc->closed || s->state != STREAM_LIVE) {
         stream_config_release(c);
         if (!err)
@@ -355,6 +356,7 @@ void stream_update(struct request *r)
     }
     *kept = c;
     js_stream_spec(r->acc, kept, r->stream->created, text, &spec);
+    r->stream->coming = kept;
     int err = store_stream_update(r->stream->store, &spec, on_updated, r);
     if (err)
         on_updated(r, err);

@@ -29,6 +29,12 @@ static void revive(struct js_stream *s)
         js_stream_forget(s);
 }
 
+static void not_deleted(struct request *r, int err)
+{
+    revive(r->stream);
+    api_fail(r, JSStreamDeleteErrF, "%s", err_text(err));
+}
+
 static void on_deleted(void *arg, int err)
 {
     struct request *r = arg;
@@ -38,9 +44,9 @@ static void on_deleted(void *arg, int err)
         api_drop(r);
         return;
     }
-    if (err) {
-        revive(s);
-        api_fail(r, JSStreamDeleteErrF, "%s", err_text(err));
+    if (err) { /* a failed commit: the store has gone back, and will say so in a moment */
+        s->revived = true;
+        not_deleted(r, err);
         return;
     }
     advise_deleted(s);
@@ -59,7 +65,7 @@ void stream_delete(struct request *r)
     s->store = NULL;
     int err = store_stream_delete(store, on_deleted, r);
     if (err)
-        on_deleted(r, err);
+        not_deleted(r, err);
 }
 
 /* --- purge ------------------------------------------------------------------------------------ */

@@ -225,6 +225,29 @@ static void a_message_deleted_while_pending_is_terminated(void **state)
     expect_msg(s, "_INBOX.p", 3, 3, 1, &g); /* and the window has room again */
 }
 
+/* Both are on their way to the disk at once. */
+static void the_subjects_of_an_update_under_way_are_taken(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, "");
+    jshost_send(&s->h, ACC, "$JS.API.STREAM.UPDATE.S", "_INBOX.u", NULL,
+                "{\"name\":\"S\",\"subjects\":[\"o.>\",\"x.>\"]}");
+    jshost_send(&s->h, ACC, "$JS.API.STREAM.CREATE.T", "_INBOX.c", NULL,
+                "{\"name\":\"T\",\"subjects\":[\"x.a\"]}");
+    fake_turn_run(&s->ft);
+    struct jshost_msg *m = jshost_wait(&s->h, "_INBOX.c");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"err_code\":10065"));
+    jshost_msg_free(m);
+    m = jshost_wait(&s->h, "_INBOX.u");
+    assert_non_null(m);
+    assert_null(strstr(m->text, "\"error\""));
+    jshost_msg_free(m);
+    ask_error(s, "$JS.API.STREAM.CREATE.T", "{\"name\":\"T\",\"subjects\":[\"x.a\"]}", 10065);
+    ask_ok(s, "$JS.API.STREAM.UPDATE.S", "{\"name\":\"S\",\"subjects\":[\"o.>\"]}");
+    ask_ok(s, "$JS.API.STREAM.CREATE.T", "{\"name\":\"T\",\"subjects\":[\"x.a\"]}");
+}
+
 static void restart(struct site *s)
 {
     site_down(s);
@@ -435,6 +458,7 @@ int main(void)
         T(pullers_hear_of_the_shutdown),
         T(a_message_deleted_while_pending_is_terminated),
         T(messages_that_leave_together_are_terminated_each),
+        T(the_subjects_of_an_update_under_way_are_taken),
         T(a_list_of_which_nothing_was_delivered_outlives_a_restart),
         T(a_message_below_an_ack_of_all_that_left_is_not_delivered_again),
         T(a_purge_moves_everybody_up),

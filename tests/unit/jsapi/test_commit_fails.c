@@ -155,11 +155,41 @@ static void the_disk_may_be_full(void **state)
         what_was_acknowledged_is_there("commit-space", n);
 }
 
+static void a_stream_that_could_not_be_deleted_is_what_it_was(void **state)
+{
+    struct tally a = {0};
+
+    (void)state;
+    jsscene_open(&s);
+    assert_true(answered(API "STREAM.CREATE.A", "{\"name\":\"A\",\"subjects\":[\"a\"]}"));
+    assert_true(answered(API "CONSUMER.CREATE.A.C",
+                         "{\"stream_name\":\"A\",\"config\":{\"durable_name\":\"C\","
+                         "\"ack_policy\":\"explicit\"}}"));
+    publish("a", &a);
+    for (int i = 0; i < 2; i++) {
+        consume();
+        struct jshost_msg *acked = jshost_wait(&s.host, "_INBOX.acked");
+        assert_non_null(acked);
+        jshost_msg_free(acked);
+    }
+    fault_set("commit:1");
+    assert_false(answered(API "STREAM.DELETE.A", ""));
+    fault_set(NULL);
+    fake_turn_advance(&s.ft, 60 * NS_PER_S);
+    char *text = jsscene_ask(&s, API "CONSUMER.INFO.A.C", "");
+    if (!strstr(text, "\"ack_floor\":{\"consumer_seq\":2,\"stream_seq\":2") ||
+        !strstr(text, "\"num_pending\":3"))
+        fail_msg("%s", text);
+    free(text);
+    jsscene_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_commit_may_fail),
         cmocka_unit_test(the_disk_may_be_full),
+        cmocka_unit_test(a_stream_that_could_not_be_deleted_is_what_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
