@@ -1,13 +1,30 @@
 /* server/helper.c -- see helper.h
  *
- * The mailbox is rung only when `returned` was empty: one mail for many results.
+ * The mailbox is rung only when `returned` was empty: one mail for many results. It is rung under
+ * the lock: a thread that is not `working` never touches the loop.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/helper.h"
 
+#include <pthread.h>
 #include <signal.h>
 
+#include "base/list.h"
 #include "base/mem.h"
+
+struct helper {
+    const struct turn *turn;
+    pthread_t thread;
+    bool running;         /* the thread exists */
+    pthread_mutex_t lock; /* guards the rest */
+    pthread_cond_t cond;
+    bool stop;
+    bool working; /* an errand is under way */
+    bool left;    /* the thread is alone: this memory is its own */
+    struct list waiting;
+    unsigned nwaiting;
+    struct list returned; /* worked on, done() not yet called */
+};
 
 struct errand {
     struct list link;
@@ -15,13 +32,35 @@ struct errand {
     void *arg;
 };
 
-void helper_init(struct helper *h, const struct turn *turn)
+struct helper *helper_new(const struct turn *turn)
 {
-    *h = (struct helper){.turn = turn};
+    struct helper *h = xcalloc(1, sizeof *h);
+    h->turn = turn;
     list_init(&h->waiting);
     list_init(&h->returned);
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->cond, NULL);
+    return h;
+}
+
+static void helper_free(struct helper *h)
+{
+    pthread_mutex_destroy(&h->lock);
+    pthread_cond_destroy(&h->cond);
+    free(h);
+}
+
+static void finish(struct errand *er)
+{
+    er->done(er->arg);
+    free(er);
+}
+
+static void finish_all(struct list *back)
+{
+    struct list *e;
+    while ((e = list_pop(back)) != NULL)
+        finish(LIST_ENTRY(e, struct errand, link));
 }
 
 /* On the loop: a mail. */
@@ -33,12 +72,7 @@ static void errands_back(void *arg)
     pthread_mutex_lock(&h->lock);
     list_splice(&back, &h->returned);
     pthread_mutex_unlock(&h->lock);
-    struct list *e;
-    while ((e = list_pop(&back)) != NULL) {
-        struct errand *er = LIST_ENTRY(e, struct errand, link);
-        er->done(er->arg);
-        free(er);
-    }
+    finish_all(&back);
 }
 
 static void *help(void *arg)
@@ -52,16 +86,22 @@ static void *help(void *arg)
             continue;
         }
         h->nwaiting--;
+        h->working = true;
         pthread_mutex_unlock(&h->lock);
         struct errand *er = LIST_ENTRY(e, struct errand, link);
         er->work(er->arg);
         pthread_mutex_lock(&h->lock);
+        h->working = false;
+        if (h->left) {
+            pthread_mutex_unlock(&h->lock);
+            finish(er);
+            helper_free(h);
+            return NULL;
+        }
         bool ring = list_empty(&h->returned);
         list_push_back(&h->returned, &er->link);
-        pthread_mutex_unlock(&h->lock);
         if (ring)
             h->turn->mail(h->turn->loop, errands_back, h);
-        pthread_mutex_lock(&h->lock);
     }
     pthread_mutex_unlock(&h->lock);
     return NULL;
@@ -113,6 +153,25 @@ void helper_end(struct helper *h)
         list_splice(&h->returned, &h->waiting);
         errands_back(h);
     }
-    pthread_mutex_destroy(&h->lock);
-    pthread_cond_destroy(&h->cond);
+    helper_free(h);
+}
+
+void helper_leave(struct helper *h)
+{
+    struct list back;
+    pthread_t thread = h->thread;
+    list_init(&back);
+    pthread_mutex_lock(&h->lock);
+    h->stop = true; /* the errand under way is the last one */
+    list_splice(&back, &h->returned);
+    list_splice(&back, &h->waiting);
+    pthread_mutex_unlock(&h->lock);
+    finish_all(&back);
+    pthread_mutex_lock(&h->lock);
+    bool left = h->left = h->working;
+    pthread_mutex_unlock(&h->lock);
+    if (left)
+        pthread_detach(thread);
+    else
+        helper_end(h);
 }

@@ -8,7 +8,7 @@
  *                                                          any loss, any time-out
  *
  *   DOWN       nothing is open; the retry timer is armed
- *   RESOLVING  the helper thread asks for the address of a name
+ *   RESOLVING  a thread asks for the address of a name (loop_ask)
  *   DIALING    the TCP connect is under way
  *   GREETING   waiting for the hub's INFO (1 s)
  *   SECURING   the TLS handshake the INFO asked for (2 s); with handshake_first it comes before
@@ -231,7 +231,7 @@ static void dial_ip(struct leaf *l, const char *ip)
     conn_low_water(l->conn, FEED_BELOW / 2);
 }
 
-/* On the helper thread: one of the addresses, picked at random. */
+/* On the asking thread: one of the addresses, picked at random. */
 static void resolve_work(void *arg)
 {
     struct resolve *r = arg;
@@ -273,7 +273,7 @@ static void start_resolve(struct leaf *l)
     r->leaf = l;
     (void)snprintf(r->host, sizeof r->host, "%s", l->at.host);
     leaf_enter(l, LEAF_RESOLVING, r->host);
-    int err = loop_help(l->host->loop, resolve_work, resolve_done, r);
+    int err = loop_ask(l->host->loop, resolve_work, resolve_done, r);
     if (err) {
         free(r);
         leaf_fail(l, err_text(err), 0);

@@ -40,7 +40,7 @@ struct leaf {
     struct turn_timer retry;   /* armed in DOWN, and only there */
     int64_t delay_ns;          /* extra wait before the next dial (a loop, a clash of names) */
     char *tls_name;            /* checked against where an address is a bare IP; NULL: none known */
-    struct resolve *resolving; /* with the helper thread; NULL: none */
+    struct resolve *resolving; /* with loop_ask()'s thread; NULL: none */
     bool closing;              /* leaf_close() was called */
     bool secure;               /* TLS was asked for once: never plain any more */
 

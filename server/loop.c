@@ -108,7 +108,7 @@ struct loop {
     struct letters inbox;
     struct letters reading; /* the other half of the swap; loop thread only */
 
-    struct helper helper;
+    struct helper *helper, *asker; /* owned */
 
     struct loop_poll poll;
     int64_t expected; /* mono: a mail is likely to come then; 0: none is */
@@ -602,7 +602,8 @@ struct loop *loop_new(void)
                             .expect = face_expect,
                             .job_start = face_job_start,
                             .job_stop = face_job_stop};
-    helper_init(&l->helper, &l->face);
+    l->helper = helper_new(&l->face);
+    l->asker = helper_new(&l->face);
     loop_stats_reset(l);
     l->piece = "starting";
     l->cpu_before = cpu_now();
@@ -614,7 +615,8 @@ void loop_free(struct loop *l)
 {
     if (!l)
         return;
-    helper_end(&l->helper);
+    helper_end(l->helper);
+    helper_leave(l->asker);
     letters_run(&l->deferred, NULL);
     if (l->conns_free)
         l->conns_free(l->conns);
@@ -641,7 +643,12 @@ void loop_free(struct loop *l)
 
 int loop_help(struct loop *l, turn_fn *work, turn_fn *done, void *arg)
 {
-    return helper_give(&l->helper, work, done, arg);
+    return helper_give(l->helper, work, done, arg);
+}
+
+int loop_ask(struct loop *l, turn_fn *work, turn_fn *done, void *arg)
+{
+    return helper_give(l->asker, work, done, arg);
 }
 
 const struct turn *loop_turn(struct loop *l)

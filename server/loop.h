@@ -16,8 +16,9 @@
  * Rooms to the right get loop_turn() (base/turn.h) and never see this header. tests/fake/loop.c
  * replaces this room in scenario tests.
  *
- * The helper thread (loop_help) is started on first need, for calls that block and have no other
- * form: crypt_r and getaddrinfo. At most 64 wait.
+ * Two helper threads are started on first need, for calls that block and have no other form: one
+ * computes (loop_help: crypt_r), one waits for the network (loop_ask: getaddrinfo). At most 64
+ * errands wait for each.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef SERVER_LOOP_H
@@ -32,9 +33,9 @@ struct loop;
 /* NULL when the system gives no descriptors. From here on SIGPIPE is ignored, and libevent's memory
  * is cells.h's and mem.h's: refused, it ends the process. */
 struct loop *loop_new(void);
-/* Ends the helper thread (the errand under way is waited for; done() is called for everything that
- * loop_help() took, also when its work() never ran) and closes the connections that are left,
- * without events. Mail still under way is dropped. */
+/* Ends the helper threads (loop_help()'s errand under way is waited for; done() is called for
+ * everything that was taken, also when its work() never ran) and closes the connections that are
+ * left, without events. Mail still under way is dropped. */
 void loop_free(struct loop *l);
 /* Until loop_stop(). */
 void loop_run(struct loop *l);
@@ -57,6 +58,10 @@ int loop_on_signal(struct loop *l, int signo, void (*fn)(void *arg, int signo),
 /* work(arg) on the helper thread, then done(arg) on the loop. E_FULL when 64 wait. Inputs are in
  * arg, which nobody else touches meanwhile. */
 int loop_help(struct loop *l, turn_fn *work, turn_fn *done, void *arg) MUST_CHECK;
+/* The same on another thread, for what waits for somebody on the network and not for a processor:
+ * a name server that is not there answers after half a minute. loop_free() does not wait for the
+ * one under way: its done() is called on that thread, and touches nothing but arg then. */
+int loop_ask(struct loop *l, turn_fn *work, turn_fn *done, void *arg) MUST_CHECK;
 
 /* How long turns take (thread CPU and wall): powers of two of microseconds, from 1 us. */
 struct loop_stats {

@@ -207,6 +207,11 @@ int loop_help(struct loop *l, turn_fn *work, turn_fn *done, void *arg)
     return 0;
 }
 
+int loop_ask(struct loop *l, turn_fn *work, turn_fn *done, void *arg)
+{
+    return loop_help(l, work, done, arg);
+}
+
 void loop_stats(const struct loop *l, struct loop_stats *out)
 {
     (void)l;

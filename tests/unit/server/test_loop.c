@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -350,6 +351,59 @@ static void too_many_errands_are_refused_and_none_is_forgotten(void **state)
     l = loop_new();
 }
 
+static atomic_int at_gate, answers;
+
+static void ask_at_gate(void *arg)
+{
+    atomic_fetch_add(&at_gate, 1);
+    wait_at_gate(arg);
+}
+
+static void count_answer(void *arg)
+{
+    (void)arg;
+    atomic_fetch_add(&answers, 1);
+}
+
+static void ask_behind_the_gate(void)
+{
+    atomic_store(&at_gate, 0);
+    atomic_store(&answers, 0);
+    pthread_mutex_lock(&gate);
+    assert_int_equal(loop_ask(l, ask_at_gate, count_answer, NULL), 0);
+    while (atomic_load(&at_gate) == 0)
+        sched_yield();
+}
+
+static void who_computes_does_not_wait_behind_who_asks(void **state)
+{
+    int args[3] = {0};
+    (void)state;
+    ask_behind_the_gate();
+    errands_done = 0;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(loop_help(l, work, done, &args[i]), 0);
+    loop_run(l);
+    assert_int_equal(atomic_load(&answers), 0);
+    pthread_mutex_unlock(&gate);
+    while (atomic_load(&answers) == 0)
+        loop_once(l);
+}
+
+static void the_end_does_not_wait_for_an_answer(void **state)
+{
+    (void)state;
+    ask_behind_the_gate();
+    assert_int_equal(loop_ask(l, ask_at_gate, count_answer, NULL), 0);
+    loop_free(l);
+    assert_int_equal(atomic_load(&answers), 1); /* of the one that waited */
+    pthread_mutex_unlock(&gate);
+    while (atomic_load(&answers) < 2)
+        sched_yield();
+    assert_int_equal(atomic_load(&at_gate), 1);
+    l = loop_new();
+}
+
 static void on_usr(void *arg, int signo)
 {
     assert_int_equal(signo, SIGUSR1);
@@ -421,6 +475,8 @@ int main(void)
         TEST(a_wake_during_the_step_is_not_lost),
         TEST(a_stopped_job_never_runs),
         TEST(the_helper_works_elsewhere_and_reports_here),
+        TEST(who_computes_does_not_wait_behind_who_asks),
+        TEST(the_end_does_not_wait_for_an_answer),
         TEST(too_many_errands_are_refused_and_none_is_forgotten),
         TEST(a_signal_is_an_event),
         TEST(a_long_turn_is_told_with_the_name_of_its_piece),
