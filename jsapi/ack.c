@@ -260,7 +260,10 @@ void ack_gone_range(struct js_consumer *c, uint64_t first, uint64_t last, const 
         first = e->sseq + 1;
         ack_gone(c, e->sseq, reason);
     }
+    uint32_t given = c->pend.given_n;
     pending_gone_range(&c->pend, first, last); /* those given up */
+    if (c->pend.given_n != given)
+        consumer_dirty(c);
 }
 
 /* --- verbs ------------------------------------------------------------------------------------ */

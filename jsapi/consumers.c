@@ -284,8 +284,10 @@ void consumers_removed(struct consumers *cs, uint64_t seq, struct slice subject)
         struct js_consumer *c = LIST_ENTRY(it, struct js_consumer, holder);
         if (pending_find(&c->pend, seq))
             ack_gone(c, seq, gone_reason(cs, seq));
-        else if (c->pend.given_n)
-            pending_gone(&c->pend, seq);
+        else if (pending_is_given(&c->pend, seq)) {
+            (void)pending_gone(&c->pend, seq);
+            consumer_dirty(c);
+        }
         if (!holds_something(c))
             list_unlink(&c->holder);
     }

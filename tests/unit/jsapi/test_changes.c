@@ -441,6 +441,45 @@ static void a_stop_meets_the_search_after_a_purge(void **state)
     purge_mine(s, 5000);
 }
 
+/* --- what a restart must find ------------------------------------------------------------------ */
+
+static void one_given_up_that_left_is_forgotten_for_good(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, "");
+    publish_n(s, "o.a", 3);
+    make_consumer(s, "C", ",\"ack_wait\":1000000000,\"max_deliver\":2" EXPLICIT);
+    for (uint64_t times = 1; times <= 2; times++) {
+        pull(s, "C", "_INBOX.p", "3");
+        for (uint64_t q = 1; q <= 3; q++)
+            expect_msg(s, "_INBOX.p", q, q + 3 * (times - 1), times, &g);
+        fake_turn_advance(&s->ft, 1100 * NS_PER_MS);
+    }
+    assert_int_equal(info(s, "C", NULL, "num_redelivered"), 3);
+    ask_ok(s, "$JS.API.STREAM.MSG.DELETE.S", "{\"seq\":2}");
+    assert_int_equal(info(s, "C", NULL, "num_redelivered"), 2);
+    site_down(s);
+    site_up(s);
+    assert_int_equal(info(s, "C", NULL, "num_redelivered"), 2);
+}
+
+static void what_waited_for_a_pull_comes_again_after_a_purge(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 1);
+    make_consumer(s, "C", ",\"ack_wait\":1000000000" EXPLICIT);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    fake_turn_advance(&s->ft, 1100 * NS_PER_MS);
+    ask_ok(s, "$JS.API.STREAM.PURGE.S", "{\"keep\":1}");
+    fake_turn_advance(&s->ft, 1100 * NS_PER_MS);
+    pull(s, "C", "_INBOX.p", "{\"batch\":1,\"no_wait\":true}");
+    expect_msg(s, "_INBOX.p", 1, 2, 2, &g);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -466,6 +505,8 @@ int main(void)
         T(what_comes_during_the_search_after_a_purge_stays),
         T(a_stop_meets_a_creation_and_a_change),
         T(a_stop_meets_the_search_after_a_purge),
+        T(one_given_up_that_left_is_forgotten_for_good),
+        T(what_waited_for_a_pull_comes_again_after_a_purge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
