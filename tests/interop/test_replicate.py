@@ -435,10 +435,11 @@ def test_a_copy_stays_within_the_limits_of_its_account(make, run):
         for n in range(total):
             await js.publish("s.a", b"%d" % n, headers={"Fill": "x" * 1000})
 
-        async def complains():
-            return "error" in (await api.info("COPY"))["sources"][0]
+        async def full():
+            info = await api.info("COPY")
+            return "error" in info["sources"][0] and info["state"]["bytes"] >= 100_000
 
-        await until(complains, what="the reason shows in stream info")
+        await until(full, what="all the room is taken, and the reason shows in stream info")
         first = await api.all("COPY")
         assert (await api.info("COPY"))["state"]["bytes"] < 103_000 and len(first) < total
         await api("STREAM.PURGE.COPY")
