@@ -1,7 +1,7 @@
 /* server/leaf_words.c -- what is said on a link that is up
  *
- * Out: our account's interest (LS+, LS-; net differences, always before the next message), and
- * messages: straight to the connection while it holds little, else into a lane. In: the peer's
+ * Out: our account's interest (LS+, LS-; net differences, when little waits and always before the
+ * next message), and messages: straight to the connection while it holds little, else into a lane. In: the peer's
  * interest becomes sinks in our account, its messages go to the router.
  *
  * JetStream deliveries are spelled "via ack-reply@subject" on a link
@@ -80,10 +80,12 @@ static void tell_interest(struct leaf *l)
         buf_release(&l->scratch);
 }
 
+/* While much waits only the difference of the end counts: inboxes that come and go would fill the
+ * memory on a thin link. DRAINED tells it, or the next message. */
 static void on_flush(void *arg)
 {
     struct leaf *l = arg;
-    if (l->state == LEAF_UP)
+    if (l->state == LEAF_UP && !conn_is_above(l->conn))
         tell_interest(l);
 }
 
@@ -230,6 +232,7 @@ static void on_overfull(void *arg)
 void leaf_words_feed(struct leaf *l)
 {
     struct lane_run run;
+    tell_interest(l);
     for (int flushes = 0;;) {
         size_t has;
         while ((has = conn_pending(l->conn)) < FEED_BELOW &&

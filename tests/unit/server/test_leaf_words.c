@@ -26,6 +26,37 @@ static void interest_is_told_net_and_pruned(void **state)
     expect_heard("LS+ q.sub workers 1\r\nLS- q.sub workers\r\n");
 }
 
+static void interest_that_came_and_went_while_much_waits_is_not_told(void **state)
+{
+    (void)state;
+    static char kb40[40 << 10];
+    struct msg_view m = {.subject = SLICE("live"), .payload = slice_of(kb40, sizeof kb40)};
+    struct heard inbox[100], stays = {0}, asks = {0};
+    come_up();
+    say("LS+ live\r\n");
+    wire_narrow(hub, 0);
+    assert_int_equal(publish_view(&m), 1);
+    fake_loop_run(loop);
+    for (size_t i = 0; i < ARRAY_LEN(inbox); i++) {
+        subscribe(&inbox[i], "_INBOX.gone", NULL);
+        unsubscribe(&inbox[i]);
+    }
+    subscribe(&asks, "_INBOX.asks", NULL);
+    assert_int_equal(publish("live", "_INBOX.asks", "?"), 1);
+    subscribe(&stays, "stays", NULL);
+    wire_narrow(hub, SIZE_MAX);
+    fake_loop_run(loop);
+    struct slice all = buf_slice(wire_heard(hub));
+    size_t told = slice_search(all, SLICE("LS+ _INBOX.asks\r\n"));
+    assert_true(told < slice_search(all, SLICE("LMSG live _INBOX.asks 1\r\n?\r\n")));
+    assert_true(slice_search(all, SLICE("LS+ stays\r\n")) < all.n);
+    assert_int_equal(slice_search(all, SLICE("_INBOX.gone")), all.n);
+    buf_consume(wire_heard(hub), all.n);
+    unsubscribe(&asks);
+    unsubscribe(&stays);
+    expect_heard("LS- _INBOX.asks\r\nLS- stays\r\n");
+}
+
 static void the_hubs_interest_comes_changes_and_goes(void **state)
 {
     (void)state;
@@ -493,6 +524,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(interest_is_told_net_and_pruned),
+        TEST(interest_that_came_and_went_while_much_waits_is_not_told),
         TEST(the_hubs_interest_comes_changes_and_goes),
         TEST(much_interest_goes_with_its_link_and_comes_with_the_next),
         TEST(a_malformed_subject_is_answered_and_forgiven),
