@@ -25,6 +25,7 @@ struct jsapi {
     uint64_t api_total, api_errors;
     struct list readers;               /* struct reader of direct.c: long answers under way */
     struct list searches;              /* struct search of query.c: looks far, as a job */
+    struct list buried;                /* struct consumers: settled messages wait to be removed */
     struct capture_pool *pool;         /* spare tickets of capture.c */
     size_t holds;                      /* accounts not freed yet, and one until jsapi_close() */
     void (*release)(struct jsapi *js); /* frees it, with the last hold */

@@ -129,6 +129,7 @@ struct consumers {
     /* retention.c */
     uint64_t *dead; /* owned: leave the stream at the end of this turn */
     size_t dead_n, dead_cap;
+    struct list buried; /* in js->buried while there is something in dead */
     struct turn_post flush;
     struct list leaving;     /* and these with a commit that is under way: struct leave */
     struct turn_timer again; /* that commit failed, and who settled them is in memory only */

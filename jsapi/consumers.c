@@ -304,6 +304,8 @@ static void count_again(struct consumers *cs, uint64_t last)
             consumer_recount(c);
             if (c->state == CONSUMER_MAKING || c->n_waiters)
                 consumer_counted(c, NULL);
+            else
+                consumer_ready(c); /* its delivery may have waited for the count that this ended */
         }
     }
 }

@@ -219,6 +219,7 @@ static bool redeliver(struct run *r)
         if (c->cfg->max_deliver > 0 && e->deliveries >= c->cfg->max_deliver) {
             uint32_t deliveries = e->deliveries;
             pending_give(&c->pend, seq);
+            consumer_dirty(c);
             ack_gave_up(c, seq, deliveries);
             continue;
         }

@@ -280,9 +280,13 @@ static void on_list(void *arg, int err, const uint64_t *seqs, size_t n, uint64_t
         refuse(r, "413 Too Many Results");
         return;
     }
+    if (err) {
+        refuse(r, "500 Messages Can't Be Listed");
+        return;
+    }
     while (skip < n && seqs[skip] < r->q.seq)
         skip++;
-    if (err || skip == n) {
+    if (skip == n) {
         refuse(r, "404 No Results");
         return;
     }

@@ -20,6 +20,7 @@
 #include "jsapi/life.h"
 #include "jsapi/query.h"
 #include "jsapi/replicate.h"
+#include "jsapi/retention.h"
 
 /* --- open and close --------------------------------------------------------------------------- */
 
@@ -40,6 +41,7 @@ int jsapi_open(const struct jsapi_host *host, struct jsapi **out)
     list_init(&js->accounts);
     list_init(&js->readers);
     list_init(&js->searches);
+    list_init(&js->buried);
     *out = js;
     return 0;
 }
@@ -145,6 +147,12 @@ void jsapi_link_down(struct jsapi_account *a, struct slice domain)
 {
     for (size_t i = 0; i < a->n_streams; i++)
         replicator_link(a->streams[i]->rep, domain, false);
+}
+
+void jsapi_closing(struct jsapi *js)
+{
+    for (struct list *e; (e = list_pop(&js->buried));)
+        retention_flush(LIST_ENTRY(e, struct consumers, buried), NULL, NULL);
 }
 
 void jsapi_pressure(struct jsapi *js, bool on)

@@ -95,8 +95,9 @@ void jsapi_drained(struct jsapi *js);
  * other side that need a nudge get it. domain: the peer's, may be empty. */
 void jsapi_link_up(struct jsapi_account *a, struct slice domain);
 void jsapi_link_down(struct jsapi_account *a, struct slice domain);
-/* From store_host: a failed commit was taken back; pressure of the store; a damaged record; the
- * wall clock was set. */
+/* From store_host: a batch is closed in a moment; a failed commit was taken back; pressure of the
+ * store; a damaged record; the wall clock was set. */
+void jsapi_closing(struct jsapi *js);
 void jsapi_reopened(struct jsapi *js);
 void jsapi_pressure(struct jsapi *js, bool on);
 void jsapi_damaged(struct jsapi *js, struct stream *s, uint64_t seq);

@@ -1,10 +1,11 @@
 /* jsapi/retention.c -- messages that nobody needs any more
  *
- * `dead` gathers what acks of this turn free; one store_remove() at its end, so that removals and
- * the cursors' progress reach the disk in the same commit. When something that several messages
- * depend on changes (a consumer goes, filters change, limits become interest) a job sweeps the
- * stream: portions of records, each asked of all consumers. A sweep notes the newest number at its
- * start, and waits for the commit of what is not on disk yet; newer messages are not its business.
+ * `dead` gathers what acks of this turn free; one store_remove() at its end, or before a batch is
+ * closed within the turn, so that removals and the cursors' progress reach the disk in the same
+ * commit. When something that several messages depend on changes (a consumer goes, filters change,
+ * limits become interest) a job sweeps the stream: portions of records, each asked of all
+ * consumers. A sweep notes the newest number at its start, and waits for the commit of what is not
+ * on disk yet; newer messages are not its business.
  *
  * After a failed commit the consumers are read back, and have the messages pending again. One in
  * memory is not: it knows that they are settled and never asks again. So where there are such
@@ -31,6 +32,8 @@ static void bury(struct consumers *cs, uint64_t seq)
         cs->dead = xrealloc(cs->dead, cs->dead_cap * sizeof *cs->dead);
     }
     cs->dead[cs->dead_n++] = seq;
+    if (list_empty(&cs->buried))
+        list_push_back(&cs->stream->acc->js->buried, &cs->buried);
     turn_post_now(t, &cs->flush);
 }
 
@@ -104,6 +107,7 @@ static void put_in_order(uint64_t *seqs, size_t n)
 
 bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg)
 {
+    list_unlink(&cs->buried);
     if (!cs->dead_n || !cs->stream->store)
         return false;
     put_in_order(cs->dead, cs->dead_n);
@@ -290,6 +294,7 @@ void retention_init(struct consumers *cs)
     turn_post_init(&cs->flush, on_flush, cs);
     turn_timer_init(&cs->again, on_flush, cs);
     list_init(&cs->leaving);
+    list_init(&cs->buried);
     job_init(&cs->sweep, "interest sweep", sweep_step);
 }
 
@@ -297,6 +302,7 @@ void retention_release(struct consumers *cs)
 {
     const struct turn *t = cs->stream->acc->js->host.turn;
     t->unpost(t->loop, &cs->flush);
+    list_unlink(&cs->buried);
     turn_unset(t, &cs->again);
     t->job_stop(t->loop, &cs->sweep);
     LIST_EACH_SAFE(e, &cs->leaving)

@@ -166,6 +166,14 @@ static void store_pressure(void *arg, bool on)
         jsapi_pressure(h->srv->js, on);
 }
 
+static void store_closing(void *arg)
+{
+    struct jshost *h = arg;
+
+    if (h->srv->js)
+        jsapi_closing(h->srv->js);
+}
+
 static void store_reopened(void *arg)
 {
     struct jshost *h = arg;
@@ -257,6 +265,7 @@ static int open_store(struct jshost *h)
     struct store_host host = {.arg = h,
                               .turn = h->srv->turn,
                               .pressure = store_pressure,
+                              .closing = store_closing,
                               .reopened = store_reopened,
                               .clock_moved = store_clock_moved,
                               .damaged = store_damaged,

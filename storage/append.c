@@ -228,6 +228,8 @@ static int put(struct stream *s, const struct record_in *rec, struct waiter *w)
     uint64_t last = s->now.last_seq, seq = (rec->flags & REC_EXACT) ? rec->seq : last + 1;
     if (seq > SEQ_MAX)
         return E_TOOBIG;
+    if (seq > last + 1)
+        stream_load_holes(s); /* while they still add up: until the gap is one of them they don't */
     int err = write_record(s, &r, seq);
     if (err)
         return err;

@@ -43,6 +43,9 @@ struct store_host {
     const struct turn *turn;
     /* More than 16 MiB wait for the disk (on), or less than 8 MiB again (off). */
     void (*pressure)(void *arg, bool on);
+    /* A batch is closed in a moment: what is to be in one commit with the progress that cursors
+     * have to tell is asked for now (store_remove(), store_append()). May be NULL. */
+    void (*closing)(void *arg);
     /* A commit failed and the picture was taken back: read all streams and consumers anew. */
     void (*reopened)(void *arg);
     /* The wall clock moved by more than a second at once, `by` nanoseconds: somebody set it, or the

@@ -259,6 +259,11 @@ static void prepare(struct store *st)
 /* The gathering batch is closed and a new one begins. */
 static void close_gather(struct store *st)
 {
+    if (st->host.closing) {
+        st->closing_batch = true;
+        st->host.closing(st->host.arg);
+        st->closing_batch = false;
+    }
     prepare(st);
     struct batch *b = st->gather, *next = st->spare;
     st->spare = NULL;
@@ -272,7 +277,7 @@ static void close_gather(struct store *st)
 
 void store_weigh(struct store *st)
 {
-    if (st->gather->bytes >= BATCH_BYTES) {
+    if (st->gather->bytes >= BATCH_BYTES && !st->closing_batch) {
         close_gather(st);
         store_wake(st);
     }

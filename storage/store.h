@@ -97,7 +97,8 @@ struct store {
     int failed; /* why no more commits are made, or 0 */
     bool told;  /* the host was */
     bool taking_back;
-    bool unreadable; /* it failed because what the file says can't be trusted: no more reads */
+    bool closing_batch; /* what the host says in closing() still goes into the batch */
+    bool unreadable;    /* it failed because what the file says can't be trusted: no more reads */
     struct store_stats stats;
     bool closing;
     uint64_t idle_seconds; /* since the last commit */

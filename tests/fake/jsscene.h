@@ -40,6 +40,12 @@ static void jsscene_pressure(void *arg, bool on)
     struct jsscene *s = arg;
     jsapi_pressure(s->js, on);
 }
+static void jsscene_closing(void *arg)
+{
+    struct jsscene *s = arg;
+    if (s->js)
+        jsapi_closing(s->js);
+}
 static void jsscene_reopened(void *arg)
 {
     struct jsscene *s = arg;
@@ -63,6 +69,7 @@ static inline void jsscene_start(struct jsscene *s)
     struct store_host sh = {.arg = s,
                             .turn = &s->ft.turn,
                             .pressure = jsscene_pressure,
+                            .closing = jsscene_closing,
                             .reopened = jsscene_reopened,
                             .damaged = jsscene_damaged,
                             .failed = jsscene_failed};
@@ -101,6 +108,7 @@ static inline void jsscene_open(struct jsscene *s)
 static inline void jsscene_stop(struct jsscene *s)
 {
     jsapi_close(s->js);
+    s->js = NULL;
     store_close(s->store);
     fake_turn_run(&s->ft);
     jshost_release(&s->host);

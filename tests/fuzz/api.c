@@ -426,6 +426,7 @@ int api_play(const struct api_target *t, const uint8_t *data, size_t size)
     buf_clear(&s.hdr);
     configs_again(&s);
     jsapi_close(s.js.js);
+    s.js.js = NULL;
     store_close(s.js.store);
     fake_turn_run(&s.js.ft);
     ASSERT(s.js.host.n_subs == 0 && list_empty(&s.js.host.watches));

@@ -29,6 +29,13 @@ struct site {
 static int the_account;
 #define ACC (&the_account)
 
+static inline void site_closing(void *arg)
+{
+    struct site *s = arg;
+    if (s->js)
+        jsapi_closing(s->js);
+}
+
 static inline void site_reopened(void *arg)
 {
     jsapi_reopened(((struct site *)arg)->js);
@@ -47,8 +54,11 @@ static inline void site_up(struct site *s)
         .dir = s->dir, .max_file_bytes = 64 << 20, .max_mem_bytes = 64 << 20};
     struct jsapi_limits limits = {-1, -1, -1, -1, -1, -1, -1, false};
     fake_turn_init(&s->ft);
-    struct store_host host = {
-        .arg = s, .turn = &s->ft.turn, .reopened = site_reopened, .clock_moved = site_clock_moved};
+    struct store_host host = {.arg = s,
+                              .turn = &s->ft.turn,
+                              .closing = site_closing,
+                              .reopened = site_reopened,
+                              .clock_moved = site_clock_moved};
     assert_int_equal(store_open(&cfg, &host, &s->store, &why), 0);
     jshost_init(&s->h, &s->ft, s->store);
     s->h.host.domain = SLICE("leaf");
@@ -71,6 +81,7 @@ static inline void site_closed(struct site *s)
 static inline void site_down(struct site *s)
 {
     jsapi_close(s->js);
+    s->js = NULL;
     site_closed(s);
 }
 

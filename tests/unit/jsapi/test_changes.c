@@ -196,6 +196,7 @@ static void pullers_hear_of_the_shutdown(void **state)
     make_consumer(s, "C", EXPLICIT);
     pull(s, "C", "_INBOX.p", "5");
     jsapi_close(s->js);
+    s->js = NULL;
     expect_status(s, "_INBOX.p",
                   "NATS/1.0 409 Server Shutdown\r\nNats-Pending-Messages: 5\r\n"
                   "Nats-Pending-Bytes: 0\r\n\r\n");

@@ -689,6 +689,7 @@ static void nobody_is_left_behind_at_the_cursors(void **state)
     ask_ok(s, "$JS.API.STREAM.CREATE.COPY", "{\"name\":\"COPY\",\"sources\":[{\"name\":\"S\"}]}");
     make_consumer(s, "C", "");
     jsapi_close(s->js);
+    s->js = NULL;
     for (struct stream *st; (st = store_stream_next(s->store, &streams));) {
         size_t at = 0;
         for (struct cursor *c; (c = store_cursor_next(st, &at)); cursors++)

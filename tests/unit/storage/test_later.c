@@ -335,6 +335,40 @@ static void an_old_message_holds_no_memory_of_the_dead(void **state)
     assert_true(stream_chunks(s) <= 2);
 }
 
+/* --- a gap ----------------------------------------------------------------------------------- */
+
+static void put_exact(struct place *p, struct stream *s, const char *subject, uint64_t seq)
+{
+    struct record_in rec = rec_of(subject, "x");
+    rec.flags = REC_EXACT;
+    rec.seq = seq;
+    assert_int_equal(put(p, s, &rec).err, 0);
+}
+
+/* What is gone is read when the newest one before it is looked for, in the middle of the append. */
+static void a_gap_in_a_mirror_is_no_damage_after_a_restart(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a = {0};
+    uint64_t newest = 5;
+    put_exact(p, s, "a", 1);
+    put_exact(p, s, "b", 3);
+    put_exact(p, s, "a", newest);
+    put_exact(p, s, "b", 7);
+    assert_int_equal(store_remove(s, &newest, 1, false, on_done, &a), 0);
+    wait_answer(p, &a);
+    place_close(p);
+    place_open(p);
+    fake_turn_run(&p->ft);
+    s = find_stream(p, "S");
+    put_exact(p, s, "a", 12);
+    assert_int_equal(p->failed, 0);
+    assert_int_equal(state_of(s).msgs, 4);
+    assert_int_equal(state_of(s).num_deleted, 8);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +383,7 @@ int main(void)
         T(what_came_since_the_last_question_is_looked_at_in_portions),
         T(a_time_between_two_far_numbers_is_found_at_once),
         T(an_old_message_holds_no_memory_of_the_dead),
+        T(a_gap_in_a_mirror_is_no_damage_after_a_restart),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
