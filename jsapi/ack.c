@@ -184,11 +184,14 @@ static void settle_all(struct js_consumer *c, uint64_t sseq, uint64_t cseq)
     bool was_full = window_full(c);
     uint64_t *settled = NULL;
     size_t n = 0;
-    if (c->stream->cfg.retention != RETAIN_LIMITS && pending_count(&c->pend)) {
+    uint32_t held = pending_count(&c->pend) + c->pend.given_n;
+    if (c->stream->cfg.retention != RETAIN_LIMITS && held) {
         uint32_t pos = 0;
-        settled = xmalloc(pending_count(&c->pend) * sizeof *settled);
+        settled = xmalloc(held * sizeof *settled);
         for (const struct pending_entry *e; (e = pending_next(&c->pend, &pos)) && e->sseq <= sseq;)
             settled[n++] = e->sseq;
+        for (uint32_t i = 0; i < c->pend.given_n && c->pend.given[i] <= sseq; i++)
+            settled[n++] = c->pend.given[i];
     }
     if (pending_ack_all(&c->pend, sseq, cseq) != PENDING_NOTHING) {
         for (size_t i = 0; i < n; i++)

@@ -481,6 +481,22 @@ static void what_waited_for_a_pull_comes_again_after_a_purge(void **state)
     expect_msg(s, "_INBOX.p", 1, 2, 2, &g);
 }
 
+static void an_ack_of_all_frees_what_was_given_up_before_it(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY ",\"retention\":\"interest\"");
+    make_consumer(s, "C", ",\"ack_wait\":1000000000,\"max_deliver\":1,\"ack_policy\":\"all\"");
+    publish_n(s, "o.a", 2);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    fake_turn_advance(&s->ft, 1100 * NS_PER_MS);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 2, 2, 1, &g);
+    ack(s, &g, "");
+    assert_int_equal(stream_msgs(s), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -508,6 +524,7 @@ int main(void)
         T(a_stop_meets_the_search_after_a_purge),
         T(one_given_up_that_left_is_forgotten_for_good),
         T(what_waited_for_a_pull_comes_again_after_a_purge),
+        T(an_ack_of_all_frees_what_was_given_up_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
