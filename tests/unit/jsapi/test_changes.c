@@ -442,7 +442,7 @@ static void a_stop_meets_the_search_after_a_purge(void **state)
     purge_mine(s, 5000);
 }
 
-/* --- what a restart must find ------------------------------------------------------------------ */
+/* --- what a restart must find ---------------------------------------------------------------- */
 
 static void one_given_up_that_left_is_forgotten_for_good(void **state)
 {
