@@ -47,9 +47,11 @@ static void clear(struct compaction *c)
     buf_clear(&c->old);
 }
 
-static bool fits(const struct compaction *c, size_t record)
+/* An entry of the directory tells how far a number is from the first one. */
+static bool fits(const struct compaction *c, size_t record, uint64_t last)
 {
-    return c->used + record + ENTRY * ((size_t)c->n + 1) <= BLOCK_SIZE;
+    return c->used + record + ENTRY * ((size_t)c->n + 1) <= BLOCK_SIZE &&
+           last - c->first <= UINT32_MAX;
 }
 
 static void add_record(struct compaction *c, uint64_t seq, const char *p, const struct record *rec)
@@ -203,7 +205,7 @@ static void look_at(struct compaction *c, struct walk *w, const struct block *b)
         emit(c);
         return;
     }
-    if (c->nold && !fits(c, live_bytes(s, b)))
+    if (c->nold && !fits(c, live_bytes(s, b), b->last_seq))
         emit(c);
     if (!c->nold)
         c->first = b->first_seq;

@@ -167,8 +167,8 @@ int store_get(struct stream *s, uint64_t seq, store_each_fn *each, void *arg)
     struct record rec = {0};
     reader_init(&r, s);
     int err = reader_get(&r, seq, true, &rec);
-    if (err == E_NOTFOUND && !rec.len && !s->memory && seq >= s->now.first_seq) {
-        stream_report_damage(s, seq); /* it lives, but there is no record */
+    if (err == E_NOTFOUND && !rec.len && !s->memory && stream_live_now(s, seq)) {
+        stream_report_damage(s, seq); /* it lives, and not only until a receipt: but no record */
         err = E_CORRUPT;
     }
     if (!err) {

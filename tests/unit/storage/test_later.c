@@ -6,6 +6,7 @@
 #include "storage/holes.h"
 #include "storage/store.h"
 #include "storage/stream.h"
+#include "storage/writer.h"
 
 static int setup(void **state)
 {
@@ -369,6 +370,68 @@ static void a_gap_in_a_mirror_is_no_damage_after_a_restart(void **state)
     assert_int_equal(state_of(s).num_deleted, 8);
 }
 
+/* --- what a commit took, before its receipt ---------------------------------------------------- */
+
+/* The file is ahead of what is shown: that a message is not in it any more is no damage. */
+static void what_a_commit_took_is_no_damage_before_its_receipt(void **state)
+{
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct answer a = {0};
+    struct seen x = {0};
+    char *large = xmalloc(100001);
+    memset(large, 's', 100000);
+    large[100000] = '\0';
+    put_text(p, s, "a", "the first one");
+    uint64_t big = put_text(p, s, "a", large);
+    put_text(p, s, "a", "the last one");
+    assert_int_equal(store_remove(s, &big, 1, true, on_done, &a), 0);
+    store_hand_over(p->st);
+    assert_non_null(p->st->flying);
+    writer_wait(p->st->writer);
+    assert_int_equal(store_get(s, big, on_seen, &x), E_DELETED);
+    assert_int_equal(p->damaged, 0);
+    wait_answer(p, &a);
+    free(large);
+}
+
+/* Two blocks whose numbers are further apart than an entry of a directory can tell. */
+static void blocks_far_apart_are_not_made_one(void **state)
+{
+    enum { EACH = 3000 };
+    static const uint64_t from[] = {1, 5000000000};
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct record_in rec = rec_of("a", "a payload of some length, of which few are left");
+    rec.flags = REC_EXACT;
+    for (size_t i = 0; i < 2; i++)
+        for (rec.seq = from[i]; rec.seq < from[i] + EACH; rec.seq++)
+            assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
+    put_exact(p, s, "a", from[1] + EACH);
+    p->st->lazy_at.compact_bytes = 1000;
+    p->st->lazy_at.journal_max = 1;
+    for (size_t i = 0; i < 2; i++)
+        for (uint64_t seq = from[i] + 1; seq < from[i] + EACH; seq++)
+            if (seq % 100)
+                assert_int_equal(store_remove(s, &seq, 1, false, NULL, NULL), 0);
+    for (uint64_t i = 1; i <= 20; i++) {
+        put_exact(p, s, "b", from[1] + EACH + i);
+        fake_turn_advance(&p->ft, 3 * NS_PER_S);
+    }
+    uint64_t msgs = state_of(s).msgs;
+    place_close(p);
+    place_open(p);
+    fake_turn_run(&p->ft);
+    s = find_stream(p, "S");
+    assert_int_equal(state_of(s).msgs, msgs);
+    for (size_t i = 0; i < 2; i++)
+        for (uint64_t seq = from[i] + 100 - from[i] % 100; seq < from[i] + EACH; seq += 100)
+            assert_true(is_there(s, seq));
+    assert_int_equal(p->damaged, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +447,8 @@ int main(void)
         T(a_time_between_two_far_numbers_is_found_at_once),
         T(an_old_message_holds_no_memory_of_the_dead),
         T(a_gap_in_a_mirror_is_no_damage_after_a_restart),
+        T(what_a_commit_took_is_no_damage_before_its_receipt),
+        T(blocks_far_apart_are_not_made_one),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
