@@ -50,6 +50,9 @@ struct account {
     struct jsapi_account *js; /* NULL without JetStream */
     uint32_t clients, leafs;  /* connected now */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, slow_consumers; /* since start */
+    struct {
+        uint64_t in_msgs, in_bytes, out_msgs, out_bytes;
+    } by_links;                          /* of these, over all links that were and are */
     uint32_t client_subs, max_subs;      /* subscriptions of clients now; 0: no limit */
     uint32_t max_connections, max_leafs; /* 0: no limit */
     uint64_t max_payload;                /* 0: the server's */

@@ -168,6 +168,8 @@ static void count_out(struct leaf *l, size_t bytes)
     l->out_bytes += bytes;
     a->out_msgs++;
     a->out_bytes += bytes;
+    a->by_links.out_msgs++;
+    a->by_links.out_bytes += bytes;
     ++*l->host->out_msgs;
     *l->host->out_bytes += bytes;
 }
@@ -413,6 +415,8 @@ static bool hear_msg(struct leaf *l, const struct op *op)
     size_t bytes = op->hdr.n + op->payload.n;
     l->in_msgs++;
     l->in_bytes += bytes;
+    l->ep.account->by_links.in_msgs++;
+    l->ep.account->by_links.in_bytes += bytes;
     ++*l->host->in_msgs;
     *l->host->in_bytes += bytes;
     if (!may_say(l, op->subject))

@@ -258,17 +258,6 @@ static void write_flow(struct json_out *j, const char *key, uint64_t msgs, uint6
 static void write_accstat(struct ask *a, const struct account *acc)
 {
     struct json_out *j = &a->j;
-    struct leaf_view sum = {0};
-    for (size_t i = 0; i < a->srv->nleafs; i++) {
-        struct leaf_view v;
-        leaf_look(a->srv->leafs[i], &v);
-        if (!slice_is(v.account, acc->name))
-            continue;
-        sum.in_msgs += v.in_msgs;
-        sum.in_bytes += v.in_bytes;
-        sum.out_msgs += v.out_msgs;
-        sum.out_bytes += v.out_bytes;
-    }
     json_obj(j, NULL);
     json_cstr(j, "acc", acc->name);
     json_cstr(j, "name", acc->name);
@@ -276,8 +265,10 @@ static void write_accstat(struct ask *a, const struct account *acc)
     json_u64(j, "leafnodes", acc->leafs);
     json_u64(j, "total_conns", acc->clients + acc->leafs);
     json_u64(j, "num_subscriptions", sublist_count(acc->subs));
-    write_flow(j, "sent", acc->out_msgs, acc->out_bytes, sum.out_msgs, sum.out_bytes);
-    write_flow(j, "received", acc->in_msgs, acc->in_bytes, sum.in_msgs, sum.in_bytes);
+    write_flow(j, "sent", acc->out_msgs, acc->out_bytes, acc->by_links.out_msgs,
+               acc->by_links.out_bytes);
+    write_flow(j, "received", acc->in_msgs, acc->in_bytes, acc->by_links.in_msgs,
+               acc->by_links.in_bytes);
     json_u64(j, "slow_consumers", acc->slow_consumers);
     json_end(j);
 }

@@ -224,32 +224,32 @@ static void four(struct json_out *j, const char *key, uint64_t clients, uint64_t
 
 static void write_counters(struct json_out *j, struct server *srv)
 {
-    uint64_t in_msgs = srv->in_msgs, in_bytes = srv->in_bytes, out_msgs = srv->out_msgs,
-             out_bytes = srv->out_bytes, leafs = 0, subs = 0;
+    uint64_t leafs = 0, subs = 0, in_msgs = 0, in_bytes = 0, out_msgs = 0, out_bytes = 0;
     for (size_t i = 0; i < srv->nleafs; i++) {
         struct leaf_view v;
         leaf_look(srv->leafs[i], &v);
         leafs += v.up;
-        in_msgs += v.in_msgs;
-        in_bytes += v.in_bytes;
-        out_msgs += v.out_msgs;
-        out_bytes += v.out_bytes;
     }
-    for (struct account *a = NULL; (a = accounts_next(srv->accounts, a));)
+    for (struct account *a = NULL; (a = accounts_next(srv->accounts, a));) {
         subs += sublist_count(a->subs);
+        in_msgs += a->by_links.in_msgs;
+        in_bytes += a->by_links.in_bytes;
+        out_msgs += a->by_links.out_msgs;
+        out_bytes += a->by_links.out_bytes;
+    }
     json_u64(j, "connections", srv->nclients);
     json_u64(j, "total_connections", srv->total_connections);
     json_u64(j, "routes", 0);
     json_u64(j, "remotes", 0);
     json_u64(j, "leafnodes", leafs);
-    json_u64(j, "in_msgs", in_msgs);
-    json_u64(j, "in_bytes", in_bytes);
-    json_u64(j, "in_client_msgs", srv->in_msgs);
-    json_u64(j, "in_client_bytes", srv->in_bytes);
-    json_u64(j, "out_msgs", out_msgs);
-    json_u64(j, "out_bytes", out_bytes);
-    json_u64(j, "out_client_msgs", srv->out_msgs);
-    json_u64(j, "out_client_bytes", srv->out_bytes);
+    json_u64(j, "in_msgs", srv->in_msgs);
+    json_u64(j, "in_bytes", srv->in_bytes);
+    json_u64(j, "in_client_msgs", srv->in_msgs - in_msgs);
+    json_u64(j, "in_client_bytes", srv->in_bytes - in_bytes);
+    json_u64(j, "out_msgs", srv->out_msgs);
+    json_u64(j, "out_bytes", srv->out_bytes);
+    json_u64(j, "out_client_msgs", srv->out_msgs - out_msgs);
+    json_u64(j, "out_client_bytes", srv->out_bytes - out_bytes);
     json_u64(j, "slow_consumers", srv->slow_consumers);
     json_u64(j, "stale_connections", srv->stale_connections);
     json_u64(j, "stalled_clients", srv->stalled_clients);

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from frondtest import wait_for
+from frondtest import wait_for, wait_knows
 
 # path of a member: why it may be missing on one side
 ALLOWED = {
@@ -123,3 +123,34 @@ def test_complaints_are_the_genuine_ones(both):
         if mine != theirs:
             trouble.append(f"{path}\n  {mine}\n  {theirs}")
     assert not trouble, "\n".join(trouble)
+
+
+def flow(server):
+    """varz: in and out, of all and of clients; accstatz: of links."""
+    varz = server.http("/varz")
+    (account,) = [a for a in server.http("/accstatz")["account_statz"] if a["acc"] == "$G"]
+    return ([varz[k] for k in ("in_msgs", "out_msgs", "in_client_msgs", "out_client_msgs")] +
+            [account[k]["leafs"]["msgs"] for k in ("received", "sent")])
+
+
+def test_what_a_link_carries_is_counted_once_and_stays_counted(pair, site_kind):
+    """Whoever draws a curve of these sees no step when the link comes back."""
+    plain = {"jetstream": False, "domain": None}
+    scene = pair(site_kind, hub=plain, site=plain)
+    wanted = [13, 13, 3, 10, 10, 3]
+    with scene.site.raw() as s:
+        s.hello()
+        s.send("SUB a 1")
+        s.sync()
+        with scene.hub.raw() as h:
+            h.hello()
+            h.send("SUB b 1")
+            h.sync()
+            wait_knows(scene.hub, "a")
+            wait_knows(scene.site, "b")
+            h.send(*["PUB a 1\r\nx"] * 10)
+            s.send(*["PUB b 1\r\nx"] * 3)
+            wait_for(lambda: flow(scene.site) == wanted, 10, "the messages, counted")
+        scene.hub.restart()
+        scene.site.wait_linked()
+        assert flow(scene.site) == wanted
