@@ -548,6 +548,22 @@ static void make_transforms(struct puller *p)
     }
 }
 
+/* Of very many transforms a hash stands for them: replicate.c writes the length in 16 bits. */
+static void name_index(struct puller *p)
+{
+    struct buf name = BUF_INIT;
+    buf_add_slice(&name, p->header_head);
+    buf_add_slice(&name, p->header_tail);
+    if (name.len > UINT16_MAX) {
+        char hash[33];
+        short_hash(buf_slice(&name), 32, hash);
+        buf_clear(&name);
+        buf_printf(&name, "%.*s %s", SLICE_FMT(p->header_head), hash);
+    }
+    p->index_name = arena_dup(&p->mem, buf_slice(&name));
+    buf_release(&name);
+}
+
 struct puller *puller_new(struct js_stream *s, const struct source_config *cfg, bool mirror)
 {
     struct puller *p = xcalloc(1, sizeof *p);
@@ -561,8 +577,7 @@ struct puller *puller_new(struct js_stream *s, const struct source_config *cfg, 
     puller_write_names(&p->cfg, &head, &tail);
     p->header_head = arena_dup(&p->mem, buf_slice(&head));
     p->header_tail = arena_dup(&p->mem, buf_slice(&tail));
-    buf_add_slice(&head, buf_slice(&tail));
-    p->index_name = arena_dup(&p->mem, buf_slice(&head));
+    name_index(p);
     buf_release(&head);
     buf_release(&tail);
     turn_timer_init(&p->timer, on_timer, p);

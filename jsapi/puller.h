@@ -41,7 +41,7 @@ struct puller {
     struct source_config cfg; /* its slices live in `mem` */
     struct arena mem;
     bool mirror;
-    struct slice index_name;   /* header_head and header_tail: who this is among the sources */
+    struct slice index_name;   /* of head and tail: who this is among the sources */
     struct slice header_head;  /* "name[:hash][:C=hash]" */
     struct slice header_tail;  /* " filter dest" */
     struct slice api, deliver; /* external prefixes, may be empty */

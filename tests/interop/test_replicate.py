@@ -508,3 +508,27 @@ def test_origin_and_mirror_share_direct_gets(any_server, run):
         await nc.close()
 
     run(play())
+
+
+def test_a_source_of_very_many_transforms_goes_on_where_it_was(make, run):
+    site = make("frond", name="site", jetstream=True)
+    names = [f"{n:04d}-{'x' * 36}" for n in range(900)]
+
+    async def play():
+        nc = await site.connect()
+        api = Api(nc)
+        await api.create("S", subjects=["s.>"])
+        await api.create("COPY", sources=[{"name": "S", "subject_transforms": [
+            {"src": f"s.{name}", "dest": f"t.{name}"} for name in names]}])
+        await pour(nc, f"s.{names[0]}", 0, 5)
+        await until(lambda: has(api, "COPY", 5))
+        await nc.close()
+        site.restart(kill=True)
+        nc = await site.connect()
+        api = Api(nc)
+        await pour(nc, f"s.{names[1]}", 5, 5)
+        await until(lambda: has(api, "COPY", 10), 30, "the new ones, and none again")
+        assert (await api.info("COPY"))["sources"][0]["seq"] == 10
+        await nc.close()
+
+    run(play())
