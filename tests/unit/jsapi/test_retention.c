@@ -1,5 +1,5 @@
-/* what consumers have settled and the removal of it are on disk together, wherever in a turn a batch
- * is closed
+/* what consumers have settled and the removal of it are on disk together, wherever in a turn a
+ * batch is closed
  * SPDX-License-Identifier: Apache-2.0 */
 #include "unit/jsapi/consumer_site.h"
 
