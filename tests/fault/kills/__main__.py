@@ -139,8 +139,11 @@ class Scene:
                 await asyncio.wait_for(asyncio.gather(*lives), 2 * PATIENCE)
                 await self.accounts(roles)
         finally:
-            for task in lives:
-                task.cancel()
+            pending = set(lives)
+            while pending:  # wait_for() may swallow a cancellation that comes together with what it waits for
+                for task in pending:
+                    task.cancel()
+                _, pending = await asyncio.wait(pending, timeout=1)
             await asyncio.gather(*lives, return_exceptions=True)
 
     async def accounts(self, roles):
