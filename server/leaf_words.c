@@ -1,8 +1,8 @@
 /* server/leaf_words.c -- what is said on a link that is up
  *
  * Out: our account's interest (LS+, LS-; net differences, when little waits and always before the
- * next message), and messages: straight to the connection while it holds little, else into a lane. In: the peer's
- * interest becomes sinks in our account, its messages go to the router.
+ * next message), and messages: straight to the connection while it holds little, else into a lane.
+ * In: the peer's interest becomes sinks in our account, its messages go to the router.
  *
  * JetStream deliveries are spelled "via ack-reply@subject" on a link
  * (reference/leafnode-protocol.md 4.6); both directions are translated here and nowhere else.

@@ -370,7 +370,7 @@ static void a_gap_in_a_mirror_is_no_damage_after_a_restart(void **state)
     assert_int_equal(state_of(s).num_deleted, 8);
 }
 
-/* --- what a commit took, before its receipt ---------------------------------------------------- */
+/* --- what a commit took, before its receipt --------------------------------------------------- */
 
 /* The file is ahead of what is shown: that a message is not in it any more is no damage. */
 static void what_a_commit_took_is_no_damage_before_its_receipt(void **state)
