@@ -468,7 +468,7 @@ static void acknowledge(void)
 {
     if (!now->n_pool)
         return;
-    unsigned at = roll(now->n_pool);
+    unsigned at = chance(40) ? now->n_pool - 1 : roll(now->n_pool);
     struct unacked u = now->pool[at];
     const struct js_consumer *c = live_consumer(u.s, u.c);
     const char *what =
@@ -551,6 +551,28 @@ static void slowly(void)
     settle();
 }
 
+/* A consumer alone: nothing else reaches the disk beside it. */
+static void alone(void)
+{
+    unsigned s = roll(STREAMS), c = roll(CONSUMERS);
+    if (!live_stream(s))
+        make_or_change_stream(s);
+    for (unsigned n = roll(3); n--;)
+        publish_one(s);
+    if (chance(60) || !live_consumer(s, c))
+        make_or_change_consumer(s, c);
+    else if (chance(50))
+        pause_consumer(s, c);
+    else
+        reset_consumer(s, c);
+    restart();
+    for (unsigned lives = 1 + roll(2); lives--; restart()) {
+        pull_some(s, c);
+        for (unsigned n = roll(4); n--;)
+            acknowledge();
+    }
+}
+
 static void take_step(unsigned step)
 {
     now->step = step;
@@ -560,6 +582,8 @@ static void take_step(unsigned step)
         restart();
     else if (what < 30)
         slowly();
+    else if (what < 36)
+        alone();
     else
         for (unsigned n = 1 + roll(3); n--;)
             do_something();
