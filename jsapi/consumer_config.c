@@ -123,7 +123,8 @@ int consumer_config_load(struct consumer_config *c, struct slice json)
 {
     json_t *obj;
     consumer_config_init(c);
-    int err = json_read(json, &obj, NULL);
+    c->mem.limit = 0; /* it was within bounds when it came */
+    int err = json_read_kept(json, &obj);
     if (err)
         return err;
     err = cfg_read(&consumer_config_table, obj, c, &c->mem, false, NULL);

@@ -181,7 +181,7 @@ struct js_stream *js_stream_recover(struct jsapi_account *a, struct stream *stor
     bool found = true;
 
     stream_config_init(&cfg);
-    bool ok = json_read(spec->config, &obj, NULL) == 0 && stream_config_read(&cfg, obj, false, &e);
+    bool ok = json_read_kept(spec->config, &obj) == 0 && stream_config_read(&cfg, obj, false, &e);
     json_free(obj);
     if (ok)
         (void)place(a, cfg.name, &found);

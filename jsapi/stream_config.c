@@ -192,7 +192,7 @@ void stream_config_copy(const struct stream_config *from, struct stream_config *
     stream_config_init(to);
     json_begin(&out, &text);
     cfg_write_obj(&stream_config_table, from, &out, NULL);
-    ASSERT(json_read(buf_slice(&text), &obj, NULL) == 0);
+    ASSERT(json_read_kept(buf_slice(&text), &obj) == 0);
     ASSERT(stream_config_read(to, obj, true, &e));
     json_free(obj);
     buf_release(&text);

@@ -16,7 +16,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define TEXT_MAX   (1 << 20)
+#define TEXT_MAX   ((size_t)1 << 20)
+#define KEPT_MAX   (8 * TEXT_MAX) /* written by us: each character may have become six */
 #define DEPTH_MAX  64
 #define READ_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
@@ -90,10 +91,10 @@ static int refuse(int err, char **why, const char *text)
     return err;
 }
 
-int json_read(struct slice text, json_t **out, char **why)
+static int read_text(struct slice text, size_t most, json_t **out, char **why)
 {
     json_error_t error;
-    if (text.n > TEXT_MAX)
+    if (text.n > most)
         return refuse(E_TOOBIG, why, "JSON text is too large");
     if (!text.n)
         return refuse(E_SYNTAX, why, "unexpected end of JSON input");
@@ -106,6 +107,16 @@ int json_read(struct slice text, json_t **out, char **why)
         return refuse(E_SYNTAX, why, error.text);
     *out = j;
     return 0;
+}
+
+int json_read(struct slice text, json_t **out, char **why)
+{
+    return read_text(text, TEXT_MAX, out, why);
+}
+
+int json_read_kept(struct slice text, json_t **out)
+{
+    return read_text(text, KEPT_MAX, out, NULL);
 }
 
 void json_free(json_t *j)

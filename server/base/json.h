@@ -26,6 +26,9 @@
 /* E_SYNTAX (*why, if not NULL, gets an owned text to free), E_TOOBIG. An empty slice is E_SYNTAX.
  */
 int json_read(struct slice text, json_t **out, char **why) MUST_CHECK;
+/* The same for what the writer below made of a text that was read: that may be six times as long.
+ */
+int json_read_kept(struct slice text, json_t **out) MUST_CHECK;
 void json_free(json_t *j);
 /* The member of that name, exact match first, then ignoring ASCII case; NULL when absent or not an
  * object. */

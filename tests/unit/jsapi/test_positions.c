@@ -700,6 +700,29 @@ static void nobody_is_left_behind_at_the_cursors(void **state)
     site_up(s);
 }
 
+/* A '<' is kept as six characters: what was read once is read again, however long it has become. */
+static void a_config_that_grew_is_read_again(void **state)
+{
+    enum { LONG = 200000 };
+    struct site *s = *state;
+    char *subject = xmalloc(LONG + 1);
+    memset(subject, '<', LONG);
+    subject[LONG] = '\0';
+    char *body = xasprintf("{\"name\":\"S\",\"subjects\":[\"%s\"]}", subject);
+    ask_ok(s, "$JS.API.STREAM.CREATE.S", body);
+    free(body);
+    body = xasprintf("{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"C\","
+                     "\"filter_subject\":\"%s\"}}",
+                     subject);
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.C", body);
+    free(body);
+    ask_ok(s, "$JS.API.CONSUMER.PAUSE.S.C", "{\"pause_until\":\"2030-01-01T00:00:00Z\"}");
+    restart(s);
+    ask_ok(s, "$JS.API.STREAM.INFO.S", "");
+    ask_ok(s, "$JS.API.CONSUMER.INFO.S.C", "");
+    free(subject);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,6 +742,7 @@ int main(void)
         T(a_copied_roll_up_rolls_up),
         T(a_mirror_outlives_its_origins_messages),
         T(a_message_and_its_position_are_in_one_batch),
+        T(a_config_that_grew_is_read_again),
         T(progress_survives_a_restart),
         T(memory_consumers_are_gone_after_a_restart),
         T(after_a_restart_a_source_waits_to_be_asked),
