@@ -68,8 +68,8 @@ struct puller {
     bool near;         /* less than NEAR were missing then: it serves direct gets */
     uint32_t waiting;  /* handed to the store, not answered yet */
     bool refused;      /* the store refused one: take nothing more of this consumer */
-    char fc[256];      /* flow control or stall subject to answer when fc_seq is durable here; ""
-                     none */
+    char fc[640];      /* flow control or stall subject (two names of 255 bytes and more) to answer
+                          when fc_seq is durable here; "" none */
     uint64_t fc_seq, fc_cseq;
     struct turn_post after; /* what must not happen inside a hear function */
     bool ask_again;         /* for `after` */

@@ -532,3 +532,20 @@ def test_a_source_of_very_many_transforms_goes_on_where_it_was(make, run):
         await nc.close()
 
     run(play())
+
+
+def test_an_origin_with_a_very_long_name_is_emptied(make, run):
+    site = make("frond", name="site", jetstream=True)
+    name = "S" * 250
+
+    async def play():
+        nc = await site.connect()
+        api = Api(nc)
+        await api.create(name, subjects=["s.>"], retention="workqueue")
+        await api.create("COPY", sources=[{"name": name}])
+        await pour(nc, "s.a", 0, 100)
+        await until(lambda: has(api, "COPY", 100))
+        await until(lambda: has(api, name, 0), what="what was copied is acknowledged")
+        await nc.close()
+
+    run(play())
