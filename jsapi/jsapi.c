@@ -160,6 +160,8 @@ void jsapi_pressure(struct jsapi *js, bool on)
     js->pressure = on;
     if (js->host.pressure)
         js->host.pressure(js->host.arg, on);
+    if (!on) /* what is delivered into another stream rested for its sake */
+        jsapi_drained(js);
 }
 
 void jsapi_damaged(struct jsapi *js, struct stream *s, uint64_t seq)

@@ -27,6 +27,27 @@ static void the_pump_rests_when_told(void **state)
         expect_msg(s, "d", q, q, 1, &g);
 }
 
+/* Its receiver was a stream: no socket will say that there is room again, the store does. */
+static void push_that_rests_for_the_store_goes_on_with_it(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 3);
+    jshost_want(&s->h, "d");
+    jsapi_pressure(s->js, true);
+    s->h.rest = true;
+    make_consumer(s, "P", ",\"deliver_subject\":\"d\"");
+    expect_msg(s, "d", 1, 1, 1, &g);
+    expect_nothing(s, "d");
+    s->h.rest = false;
+    jsapi_pressure(s->js, false);
+    fake_turn_run(&s->ft);
+    for (uint64_t q = 2; q <= 3; q++)
+        expect_msg(s, "d", q, q, 1, &g);
+    expect_nothing(s, "d");
+}
+
 /* A slow puller does not hold up the others of its consumer. */
 static void a_resting_request_steps_aside(void **state)
 {
@@ -503,6 +524,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(the_pump_rests_when_told),
+        T(push_that_rests_for_the_store_goes_on_with_it),
         T(a_resting_request_steps_aside),
         T(a_rate_limit_spaces_messages),
         T(replay_keeps_the_recorded_gaps),
