@@ -573,6 +573,30 @@ static void alone(void)
     }
 }
 
+/* The same while a commit is on its way; what is written lazily falls due meanwhile. */
+static void alone_and_slowly(void)
+{
+    unsigned s = roll(STREAMS), c = roll(CONSUMERS);
+    if (!live_stream(s) || !live_consumer(s, c))
+        return;
+    publish_one(s);
+    pull_some(s, c);
+    now->holds = true;
+    TELL("HOLD");
+    publish_one(s);
+    if (chance(70))
+        make_or_change_consumer(s, c);
+    else
+        pause_consumer(s, c);
+    fake_turn_advance(&now->site.ft, 55 * NS_PER_MS);
+    for (unsigned n = 1 + roll(3); n--;)
+        acknowledge();
+    let_mail_go();
+    TELL("GO ON");
+    settle();
+    restart();
+}
+
 static void take_step(unsigned step)
 {
     now->step = step;
@@ -584,6 +608,8 @@ static void take_step(unsigned step)
         slowly();
     else if (what < 36)
         alone();
+    else if (what < 42)
+        alone_and_slowly();
     else
         for (unsigned n = 1 + roll(3); n--;)
             do_something();
