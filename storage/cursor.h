@@ -31,9 +31,9 @@ struct cursor {
     struct buf snapshot;      /* as read; freed when somebody attaches */
     struct buf deltas;        /* the same: {u32 length, bytes}… */
     bool write;               /* its row goes with the gathering batch */
-    uint64_t written;         /* the last batch its row went with; a delta of the same batch would be
+    uint64_t written; /* the last batch its row went with; a delta of the same batch would be
                                  taken for part of the row */
-    bool lost;                /* a failed commit: not found in the file (again) yet */
+    bool lost;        /* a failed commit: not found in the file (again) yet */
 };
 
 /* Asks the dirty cursors of all streams what changed, into the gathering batch. */
