@@ -208,6 +208,15 @@ static bool slice_full(const struct run *r)
     return r->n >= SLICE_MSGS || r->bytes >= SLICE_BYTES;
 }
 
+/* An ack of all may have settled what comes behind its first delivery: then the news of its end
+ * changes nothing, and it has to be taken off all the same. */
+static void gone_for_good(struct js_consumer *c, uint64_t seq)
+{
+    ack_gone(c, seq, "Unacknowledged message was deleted");
+    if (pending_gone(&c->pend, seq))
+        consumer_dirty(c);
+}
+
 /* True: go on with what comes after. */
 static bool redeliver(struct run *r)
 {
@@ -229,10 +238,7 @@ static bool redeliver(struct run *r)
             return false;
         }
         if (err)
-            ack_gone(c, seq, "Unacknowledged message was deleted");
-        if (err &&
-            pending_gone(&c->pend, seq)) /* of ack_policy all, below what was acked: no news */
-            consumer_dirty(c);
+            gone_for_good(c, seq);
     }
     r->again = false;
     return r->stop == STOP_NOT && !slice_full(r);

@@ -78,8 +78,7 @@ static void move_up(struct js_consumer *c, uint64_t start, bool wider)
     if (pending_count(&c->pend) < before)
         c->acked_wall = clock_wall();
     consumer_dirty(c);
-    consumer_rearm(
-        c); /* what was queued waits for a deadline again, which nobody looks at any more */
+    consumer_rearm(c); /* what was queued waits for its deadline again */
     consumer_ready(c);
 }
 

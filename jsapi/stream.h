@@ -36,8 +36,8 @@ struct js_stream {
     struct jsapi_account *acc;
     struct stream *store;     /* the store's handle */
     struct stream_config cfg; /* as checked; replaced whole at an update */
-    const struct stream_config
-        *coming;                /* an update's, borrowed while it is on its way to the disk */
+    /* an update's, borrowed while it is on its way to the disk */
+    const struct stream_config *coming;
     struct slice name;          /* owned, the same through all updates */
     int64_t created;            /* ns, never changes */
     char identity[9];           /* short hash of `created`: Nats-Stream-Identity */

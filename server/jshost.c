@@ -150,10 +150,8 @@ static void pressure(void *arg, bool on)
     struct server *srv = h->srv;
 
     srv->pressure = on;
-    if (!on) {
+    if (!on)
         client_wake_all(srv);
-        jshost_drained(h); /* deliveries that go into a stream rest as publishers do */
-    }
 }
 
 /* --- what the store says -------------------------------------------------------------------- */

@@ -31,14 +31,14 @@ struct cursor {
     struct buf snapshot;      /* as read; freed when somebody attaches */
     struct buf deltas;        /* the same: {u32 length, bytes}… */
     bool write;               /* its row goes with the gathering batch */
-    uint64_t written; /* the last batch its row went with; a delta of the same batch would be
-                                 taken for part of the row */
-    bool lost;        /* a failed commit: not found in the file (again) yet */
+    uint64_t written;         /* the last batch its row went with: no delta goes with the same */
+    bool lost;                /* a failed commit: not found in the file (again) yet */
 };
 
 /* Asks the dirty cursors of all streams what changed, into the gathering batch. */
 void cursors_gather(struct store *st);
-/* The row, with a fresh snapshot. Only while a batch is being prepared. */
+/* The row, with a fresh snapshot, into the gathering batch. Recovery takes a delta of that batch for
+ * part of the row, so what comes until it is closed is written as a row again. */
 void cursor_write(struct cursor *c);
 /* Recovery. *next grows beyond the batch that brought the row: no later one may have its number. */
 int cursor_load_row(struct stream *s, uint32_t cid, struct slice row, uint64_t *next) MUST_CHECK;

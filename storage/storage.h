@@ -43,8 +43,8 @@ struct store_host {
     const struct turn *turn;
     /* More than 16 MiB wait for the disk (on), or less than 8 MiB again (off). */
     void (*pressure)(void *arg, bool on);
-    /* A batch is closed in a moment: what is to be in one commit with the progress that cursors
-     * have to tell is asked for now (store_remove(), store_append()). May be NULL. */
+    /* A batch is closed in a moment: the last chance to ask for what belongs into one commit with
+     * the progress that cursors have to tell (store_remove(), store_append()). May be NULL. */
     void (*closing)(void *arg);
     /* A commit failed and the picture was taken back: read all streams and consumers anew. */
     void (*reopened)(void *arg);
@@ -161,8 +161,9 @@ enum {
     REC_ROLLUP_SUBJECT = 8, /* after storing, drop the earlier ones of the subject */
     REC_ROLLUP_ALL = 16,    /* after storing, drop all earlier ones; both are told as
                                purged(), unless much goes or a REC_SKIP leaves nothing */
-    REC_SKIP = 32, /* consume a number, remember the id, store nothing (interest without consumer; a
-               mirror, with REC_EXACT: there is nothing up to this number) */
+    /* Consume a number, remember the id, store nothing (interest without consumer; a mirror, with
+     * REC_EXACT: there is nothing up to this number). */
+    REC_SKIP = 32,
     REC_EXACT = 64, /* a mirror: store under `seq` with `ts`; numbers between are skipped */
     REC_NO_DEDUP = 128,
     REC_SOURCED = 256, /* copied from a source; the store treats it like any other so far */

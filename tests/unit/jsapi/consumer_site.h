@@ -47,6 +47,15 @@ static void site_clock_moved(void *arg, int64_t by)
     jsapi_clock_moved(((struct site *)arg)->js);
 }
 
+static inline struct store_host site_host(struct site *s)
+{
+    return (struct store_host){.arg = s,
+                               .turn = &s->ft.turn,
+                               .closing = site_closing,
+                               .reopened = site_reopened,
+                               .clock_moved = site_clock_moved};
+}
+
 static inline void site_up(struct site *s)
 {
     char *why = NULL;
@@ -54,11 +63,7 @@ static inline void site_up(struct site *s)
         .dir = s->dir, .max_file_bytes = 64 << 20, .max_mem_bytes = 64 << 20};
     struct jsapi_limits limits = {-1, -1, -1, -1, -1, -1, -1, false};
     fake_turn_init(&s->ft);
-    struct store_host host = {.arg = s,
-                              .turn = &s->ft.turn,
-                              .closing = site_closing,
-                              .reopened = site_reopened,
-                              .clock_moved = site_clock_moved};
+    struct store_host host = site_host(s);
     assert_int_equal(store_open(&cfg, &host, &s->store, &why), 0);
     jshost_init(&s->h, &s->ft, s->store);
     s->h.host.domain = SLICE("leaf");

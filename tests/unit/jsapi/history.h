@@ -137,8 +137,7 @@ static void up(int64_t mono, int64_t wall)
     clock_fake(mono, wall);
     deliver_mail = s->ft.turn.mail;
     s->ft.turn.mail = hold_mail;
-    struct store_host host = {
-        .arg = s, .turn = &s->ft.turn, .reopened = site_reopened, .clock_moved = site_clock_moved};
+    struct store_host host = site_host(s);
     if (store_open(&cfg, &host, &s->store, &why))
         WRONG("the store does not open: %s", why ? why : "?");
     jshost_init(&s->h, &s->ft, s->store);

@@ -141,6 +141,22 @@ static inline void place_remove(struct place *p)
     place_remove_tree(p->dir);
 }
 
+static inline int place_setup(void **state)
+{
+    struct place *p = xcalloc(1, sizeof *p);
+    place_init(p);
+    place_open(p);
+    *state = p;
+    return 0;
+}
+
+static inline int place_teardown(void **state)
+{
+    place_remove(*state);
+    free(*state);
+    return 0;
+}
+
 /* --- the file in memory ---------------------------------------------------------------------- */
 
 /* A closed store's file; a test changes the bytes and puts them back. */

@@ -8,22 +8,6 @@
 #include "storage/stream.h"
 #include "storage/writer.h"
 
-static int setup(void **state)
-{
-    struct place *p = xcalloc(1, sizeof *p);
-    place_init(p);
-    place_open(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    place_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static void fill(struct stream *s, const char *subject, unsigned n)
 {
     struct record_in rec = rec_of(subject, "x");
@@ -435,7 +419,7 @@ static void blocks_far_apart_are_not_made_one(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, place_setup, place_teardown)
         T(pages_of_holes_that_join_lead_to_no_page_unwritten),
         T(a_limit_that_was_lifted_takes_nothing),
         T(a_purge_keeps_as_many_as_it_says),

@@ -8,22 +8,6 @@
 
 enum { APART = 10000, MANY = 30000 };
 
-static int setup(void **state)
-{
-    struct place *p = xcalloc(1, sizeof *p);
-    place_init(p);
-    place_open(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    place_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static struct stream *six_messages(struct place *p)
 {
     struct stream_spec spec = spec_of("S");
@@ -191,7 +175,7 @@ static void a_rollup_may_leave_nothing_of_a_subject_in_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, place_setup, place_teardown)
         T(a_rollup_leaves_only_itself),
         T(a_rollup_that_nobody_keeps_leaves_nothing_and_at_once),
         T(what_comes_behind_a_rollup_stays),

@@ -11,22 +11,6 @@
 #include "storage/stream.h"
 #include "storage/writer.h"
 
-static int setup(void **state)
-{
-    struct place *p = xcalloc(1, sizeof *p);
-    place_init(p);
-    place_open(p);
-    *state = p;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    place_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static void reopen(struct place *p)
 {
     place_close(p);
@@ -753,7 +737,7 @@ static void a_block_is_remembered_until_the_receipt(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, place_setup, place_teardown)
         T(a_shorter_age_takes_all_that_is_older),
         T(an_append_waits_for_the_search_of_what_it_expects),
         T(a_block_is_remembered_until_the_receipt),
