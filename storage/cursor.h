@@ -37,8 +37,8 @@ struct cursor {
 
 /* Asks the dirty cursors of all streams what changed, into the gathering batch. */
 void cursors_gather(struct store *st);
-/* The row, with a fresh snapshot, into the gathering batch. Recovery takes a delta of that batch for
- * part of the row, so what comes until it is closed is written as a row again. */
+/* The row, with a fresh snapshot, into the gathering batch. Recovery takes a delta of that batch
+ * for part of the row, so what comes until it is closed is written as a row again. */
 void cursor_write(struct cursor *c);
 /* Recovery. *next grows beyond the batch that brought the row: no later one may have its number. */
 int cursor_load_row(struct stream *s, uint32_t cid, struct slice row, uint64_t *next) MUST_CHECK;
