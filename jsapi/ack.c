@@ -302,7 +302,7 @@ static void nak(struct js_consumer *c, const struct ack_ref *ref, struct slice a
         consumer_ready(c);
     } else {
         c->delivered_wall = clock_wall(); /* so does nats-server: a delivery that is put off */
-        consumer_due(c, now + delay);
+        consumer_due(c, clock_after(now, delay));
     }
     consumer_active(c, now);
     consumer_dirty(c);

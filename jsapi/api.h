@@ -110,6 +110,7 @@ void api_page(struct json_out *j, uint64_t total, uint64_t offset, uint64_t limi
 #define API_NAMES_PAGE    1024
 #define API_LIST_PAGE     256
 #define API_SUBJECTS_PAGE 100000
+#define API_DELETED_MOST  1000000 /* numbers told: a gap in a mirror may have 2^40 */
 #define API_INFLIGHT_MAX  10000
 #define API_INFLIGHT_MOST ((size_t)64 << 20) /* bytes of headers and bodies */
 

@@ -453,20 +453,45 @@ void capture_start(struct js_stream *s)
         s->subs[s->n_subs] = listen(s, s->cfg.subjects.at[s->n_subs]);
 }
 
+struct heard { /* a subject of the old config */
+    struct slice subject;
+    struct jsapi_sub **sub; /* of s->subs */
+};
+
+static int by_subject(const void *a, const void *b)
+{
+    const struct heard *x = a, *y = b;
+    return slice_cmp(x->subject, y->subject);
+}
+
+/* What is heard in order of subjects: there may be tens of thousands. The caller's to free. */
+static struct heard *what_is_heard(const struct js_stream *s, const struct stream_config *old)
+{
+    struct heard *was = xmalloc((s->n_subs + 1) * sizeof *was);
+
+    for (size_t i = 0; i < s->n_subs; i++)
+        was[i] = (struct heard){old->subjects.at[i], &s->subs[i]};
+    qsort(was, s->n_subs, sizeof *was, by_subject);
+    return was;
+}
+
 void capture_update(struct js_stream *s, const struct stream_config *old)
 {
     struct jsapi_sub **subs = xcalloc(s->cfg.subjects.n + 1, sizeof *subs);
+    struct heard *was = what_is_heard(s, old);
 
     make_transforms(s);
     for (size_t i = 0; i < s->cfg.subjects.n; i++) {
-        for (size_t k = 0; k < s->n_subs && !subs[i]; k++)
-            if (s->subs[k] && slice_eq(s->cfg.subjects.at[i], old->subjects.at[k])) {
-                subs[i] = s->subs[k];
-                s->subs[k] = NULL;
-            }
+        struct heard wanted = {.subject = s->cfg.subjects.at[i]};
+        struct heard *same = bsearch(&wanted, was, s->n_subs, sizeof *was, by_subject);
+        if (same) {
+            subs[i] = *same->sub;
+            *same->sub = NULL;
+        }
         if (!subs[i])
-            subs[i] = listen(s, s->cfg.subjects.at[i]);
+            subs[i] = listen(s, wanted.subject);
     }
+    free(was);
     capture_stop(s);
     s->subs = subs;
     s->n_subs = s->cfg.subjects.n;

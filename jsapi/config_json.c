@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/subject.h"
 
 struct reading {
     const struct cfg_table *t;
@@ -86,11 +85,15 @@ static int keep(const struct reading *r, const json_t *v, struct slice *out)
     return out->p || !s.n ? 0 : E_TOOBIG;
 }
 
+/* Beyond the years 1677 and 2262 ("for ever": 9999-12-31) it is the first or last time there is. */
 static int read_time(const struct reading *r, const json_t *v, struct cfg_time *out)
 {
     if (!json_is_string(v))
         return misfit(r, v);
-    if (time_parse(json_string_value(v), json_string_length(v), &out->ns) < 0) {
+    int err = time_parse(json_string_value(v), json_string_length(v), &out->ns);
+    if (err == E_RANGE) {
+        out->ns = strcmp(json_string_value(v), "1970") < 0 ? INT64_MIN + 1 : INT64_MAX;
+    } else if (err) {
         if (r->why)
             buf_printf(r->why, "parsing time \"%s\" as \"2006-01-02T15:04:05Z07:00\": cannot parse",
                        json_string_value(v));
@@ -309,7 +312,7 @@ int cfg_read(const struct cfg_table *t, json_t *obj, void *to, struct arena *mem
                 buf_printf(why, "json: unknown field \"%s\"", key);
             return E_SYNTAX;
         }
-        if (json_is_null(v))
+        if (json_is_null(v) && r.row->kind != CFG_ENUM)
             continue;
         int err = read_member(&r, v, (char *)to + r.row->at);
         if (err)
@@ -511,33 +514,6 @@ bool cfg_equal(const struct cfg_table *t, const void *a, const void *b)
     buf_release(&x);
     buf_release(&y);
     return same;
-}
-
-/* --- many subjects ---------------------------------------------------------------------------- */
-
-static int by_text(const void *a, const void *b)
-{
-    const struct slice *x = a, *y = b;
-    return slice_cmp(*x, *y);
-}
-
-bool cfg_subjects_apart(const struct slice *at, size_t n)
-{
-    struct slice *sorted;
-    bool apart = true;
-
-    if (n < 2)
-        return true;
-    for (size_t i = 0; i < n; i++)
-        if (subject_has_wildcard(at[i]))
-            return false;
-    sorted = xmalloc(n * sizeof *sorted);
-    memcpy(sorted, at, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, by_text);
-    for (size_t i = 1; i < n; i++)
-        apart &= !slice_eq(sorted[i - 1], sorted[i]);
-    free(sorted);
-    return apart;
 }
 
 /* --- metadata --------------------------------------------------------------------------------- */

@@ -104,10 +104,6 @@ void cfg_write_obj(const struct cfg_table *t, const void *from, struct json_out 
 /* Do both print alike, metadata keys that start with "_nats." left aside? */
 bool cfg_equal(const struct cfg_table *t, const void *a, const void *b);
 
-/* Surely no two of these subjects have anything in common: all are literals, and none is there
- * twice. Saves who has very many of them the look at each pair. */
-bool cfg_subjects_apart(const struct slice *at, size_t n);
-
 /* --- metadata, the same for streams and consumers (reference/jetstream-api.md 4.6) ------------ */
 
 /* Drops _nats.ver and _nats.level and sets _nats.req.level to level. */

@@ -194,6 +194,7 @@ void consumer_drop(struct js_consumer *c)
     consumer_config_release(c->cfg);
     free(c->cfg);
     free(c->latest);
+    free(c->missed);
     free(c->prefix);
     free(c->prefix_v2);
     free((char *)c->name.p);
@@ -609,27 +610,27 @@ static int64_t latest_ack(const struct js_consumer *c)
         wait = pr->backoff[i] > wait ? pr->backoff[i] : wait;
     for (const struct pending_entry *e; (e = pending_next(&c->pend, &pos));)
         latest = e->at > latest ? e->at : latest;
-    return pending_count(&c->pend) ? latest + wait : 0;
+    return pending_count(&c->pend) ? clock_after(latest, wait) : 0;
 }
 
 /* When it would be deleted for want of anybody; INT64_MAX: never. */
 static int64_t inactive_due(struct js_consumer *c, int64_t now)
 {
     int64_t wait = c->cfg->inactive_threshold;
-    if (!wait || (consumer_is_push(c->cfg) && c->bound))
+    if (wait <= 0 || (consumer_is_push(c->cfg) && c->bound))
         return INT64_MAX;
-    int64_t due = c->active_at + wait;
+    int64_t due = clock_after(c->active_at, wait);
     if (consumer_is_push(c->cfg))
         return due;
-    due += INACTIVE_JITTER;
+    due = clock_after(due, INACTIVE_JITTER);
     if (due > now)
         return due;
     if (pull_count(c)) {
         consumer_active(c, now);
-        return now + wait + INACTIVE_JITTER;
+        return clock_after(now + INACTIVE_JITTER, wait);
     }
-    int64_t ack = latest_ack(c);
-    return ack && ack + wait > due ? ack + wait : due;
+    int64_t ack = latest_ack(c), then = clock_after(ack, wait);
+    return ack && then > due ? then : due;
 }
 
 void consumer_due(struct js_consumer *c, int64_t due)

@@ -51,11 +51,11 @@ struct js_consumer {
     int64_t created;
     enum consumer_state state;
     size_t holds;
-    struct cursor *cursor; /* the store's; NULL: nothing on disk */
-    struct pending pend;   /* the progress */
-    bool recovered;        /* it was there before this process */
-    bool stored;           /* MAKING: the store has it */
-    bool changing;         /* an update is on its way to the disk */
+    struct cursor *cursor;                /* the store's; NULL: nothing on disk */
+    struct pending pend;                  /* the progress */
+    bool recovered;                       /* it was there before this process */
+    bool stored;                          /* MAKING: the store has it */
+    const struct consumer_config *coming; /* an update on its way to the disk; NULL: none */
 
     struct list link;   /* set->ready or set->hungry (the latter only when unfiltered) */
     struct list holder; /* set->holders while something is pending or given up; leaves lazily */
@@ -90,6 +90,8 @@ struct js_consumer {
     uint64_t latest_up_to; /* 0: no list (any more) */
     uint64_t latest_left;  /* of the list, those still to be delivered */
     bool latest_known;
+    uint64_t *missed; /* owned; those of it that left while it was made */
+    size_t missed_n, missed_cap;
     struct store_job *listing;
 
     struct list waiting; /* pull: struct pull_request, served in turn */

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/subject.h"
+#include "jsapi/overlap.h"
 
 #define DESCRIPTION_MAX     4096
 #define METADATA_MAX        131072
@@ -168,18 +169,6 @@ struct store_filter consumer_filters(const struct consumer_config *c)
     if (c->filter_subject.n)
         return (struct store_filter){&c->filter_subject, 1};
     return (struct store_filter){c->filter_subjects.at, c->filter_subjects.n};
-}
-
-bool consumer_filters_overlap(const struct consumer_config *a, const struct consumer_config *b)
-{
-    struct store_filter x = consumer_filters(a), y = consumer_filters(b);
-    if (!x.n || !y.n)
-        return true;
-    for (size_t i = 0; i < x.n; i++)
-        for (size_t k = 0; k < y.n; k++)
-            if (subject_overlap(x.patterns[i], y.patterns[k]))
-                return true;
-    return false;
 }
 
 unsigned consumer_sampling(const struct consumer_config *c)
@@ -413,13 +402,16 @@ static bool filter_rules(const struct consumer_config *c, struct js_error *e)
         if (!c->filter_subjects.at[i].n)
             return js_fail(e, JSConsumerEmptyFilter, NULL);
     struct store_filter f = consumer_filters(c);
-    bool apart = cfg_subjects_apart(f.patterns, f.n);
+    struct overlap o;
+    size_t first = 0, other;
+    overlap_init(&o, f.patterns, f.n, subject_subset);
+    enum overlap_answer within = overlap_first(&o, &first, &other);
+    overlap_release(&o);
     for (size_t i = 0; i < f.n; i++) {
         if (!subject_valid(f.patterns[i]))
             return js_fail(e, JSStreamInvalidConfigF, "%s", "invalid subject");
-        for (size_t k = 0; !apart && k < f.n; k++)
-            if (i != k && subject_subset(f.patterns[i], f.patterns[k]))
-                return js_fail(e, JSConsumerOverlappingSubjectFilters, NULL);
+        if (within != OVERLAP_APART && i == first)
+            return js_fail(e, JSConsumerOverlappingSubjectFilters, NULL);
     }
     return true;
 }
@@ -529,7 +521,7 @@ bool consumer_config_check(struct consumer_config *c, const struct consumer_boun
 
 void consumer_config_lifetime(struct consumer_config *c)
 {
-    if (!c->durable.n && !c->inactive_threshold)
+    if (!c->durable.n && c->inactive_threshold <= 0)
         c->inactive_threshold = EPHEMERAL_THRESHOLD;
 }
 

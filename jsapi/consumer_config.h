@@ -112,7 +112,5 @@ static inline bool consumer_is_push(const struct consumer_config *c)
 bool consumer_group_valid(struct slice s);
 /* Percent of acks to be measured; 0: none. */
 unsigned consumer_sampling(const struct consumer_config *c);
-/* Do the filters of a and b overlap anywhere (none: all subjects)? */
-bool consumer_filters_overlap(const struct consumer_config *a, const struct consumer_config *b);
 
 #endif

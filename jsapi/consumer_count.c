@@ -11,7 +11,8 @@
  * info.
  *
  * last_per_subject: the newest number of each subject at creation is a list of its own (`latest`),
- * delivered first; what is stored after latest_up_to counts as above.
+ * delivered first; what is stored after latest_up_to counts as above. What goes away while the list
+ * is made is taken off when it is there.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/consumer.h"
@@ -93,17 +94,36 @@ static void known(struct js_consumer *c)
 
 static void start_count(struct js_consumer *c);
 
+/* A commit failed, and the store ended what it looked at. One that is being made is refused; who
+ * waits for another is answered with what is known, and who asks next counts again. */
+static void ended(struct js_consumer *c, int err)
+{
+    log_warn("Consumer '%.*s > %.*s': counting failed: %s", SLICE_FMT(c->stream->name),
+             SLICE_FMT(c->name), err_text(err));
+    c->count_tries = 0;
+    if (c->state == CONSUMER_MAKING) {
+        consumer_close(c, CLOSE_DELETED);
+        return;
+    }
+    consumer_hold(c);
+    c->counted = true;
+    known(c);
+    c->counted = false;
+    consumer_drop(c);
+}
+
 static void on_count(void *arg, int err, uint64_t count, uint64_t as_of)
 {
     struct js_consumer *c = arg;
     c->counting = NULL;
-    if (!err && (c->count_spoiled || as_of != c->count_as_of) && ++c->count_tries < COUNT_TRIES) {
+    if (err) {
+        ended(c, err);
+        return;
+    }
+    if ((c->count_spoiled || as_of != c->count_as_of) && ++c->count_tries < COUNT_TRIES) {
         start_count(c);
         return;
     }
-    if (err)
-        log_warn("Consumer '%.*s > %.*s': counting failed: %s", SLICE_FMT(c->stream->name),
-                 SLICE_FMT(c->name), err_text(err));
     c->num_pending = count + (as_of == c->count_as_of ? c->count_since : 0);
     c->counted = true;
     c->count_tries = 0;
@@ -121,11 +141,51 @@ static void start_count(struct js_consumer *c)
     c->count_as_of = st.last_seq;
     c->count_since = 0;
     c->count_spoiled = false;
-    int err = store_count(c->stream->store, &f, from, false, on_count, c, &c->counting);
-    if (err) {
-        c->count_tries = COUNT_TRIES;
-        on_count(c, err, 0, c->count_as_of);
+    if (store_count(c->stream->store, &f, from, false, on_count, c, &c->counting) < 0)
+        on_count(c, 0, 0, c->count_as_of); /* the stream is going, and c with it */
+}
+
+/* --- the list of the last of each subject ----------------------------------------------------- */
+
+static size_t latest_find(const struct js_consumer *c, uint64_t seq)
+{
+    size_t lo = c->latest_at, hi = c->latest_n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if ((c->latest[mid] & ~GONE_BIT) < seq)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
+    return lo;
+}
+
+static void latest_gone(struct js_consumer *c, uint64_t seq)
+{
+    size_t at = latest_find(c, seq);
+    if (at < c->latest_n && c->latest[at] == seq) {
+        c->latest[at] |= GONE_BIT;
+        c->latest_left -= c->latest_left > 0;
+    }
+}
+
+/* The list is being made and may have it already. */
+static void note_missed(struct js_consumer *c, uint64_t seq)
+{
+    if (c->missed_n == c->missed_cap) {
+        c->missed_cap = c->missed_cap ? c->missed_cap * 2 : 16;
+        c->missed = xrealloc(c->missed, c->missed_cap * sizeof *c->missed);
+    }
+    c->missed[c->missed_n++] = seq;
+}
+
+static void take_missed(struct js_consumer *c)
+{
+    for (size_t i = 0; i < c->missed_n; i++)
+        latest_gone(c, c->missed[i]);
+    free(c->missed);
+    c->missed = NULL;
+    c->missed_n = c->missed_cap = 0;
 }
 
 static void on_latest(void *arg, int err, const uint64_t *seqs, size_t n, uint64_t as_of)
@@ -134,6 +194,10 @@ static void on_latest(void *arg, int err, const uint64_t *seqs, size_t n, uint64
     bool fresh = c->state == CONSUMER_MAKING;
     (void)as_of;
     c->listing = NULL;
+    if (err) {
+        ended(c, err);
+        return;
+    }
     if (c->cfg->deliver_policy == DELIVER_LAST && n) { /* of all subjects together */
         seqs += n - 1;
         n = 1;
@@ -141,10 +205,11 @@ static void on_latest(void *arg, int err, const uint64_t *seqs, size_t n, uint64
     free(c->latest);
     c->latest = n ? xmalloc(n * sizeof *c->latest) : NULL;
     c->latest_n = c->latest_at = 0;
-    for (size_t i = 0; !err && i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (fresh || seqs[i] > c->pend.delivered.stream)
             c->latest[c->latest_n++] = seqs[i];
     c->latest_left = c->latest_n;
+    take_missed(c);
     c->latest_known = true;
     if (fresh) {
         pending_start_at(&c->pend, c->latest_n ? c->latest[0] : c->latest_up_to);
@@ -156,9 +221,9 @@ static void on_latest(void *arg, int err, const uint64_t *seqs, size_t n, uint64
 static void start_latest(struct js_consumer *c)
 {
     struct store_filter f = consumer_filters(c->cfg);
-    int err = store_last_seqs(c->stream->store, &f, c->latest_up_to, 0, on_latest, c, &c->listing);
-    if (err)
-        on_latest(c, err, NULL, 0, c->latest_up_to);
+    c->missed_n = 0;
+    if (store_last_seqs(c->stream->store, &f, c->latest_up_to, 0, on_latest, c, &c->listing) < 0)
+        on_latest(c, 0, NULL, 0, c->latest_up_to); /* as start_count() */
 }
 
 bool consumer_counted(struct js_consumer *c, struct request *r)
@@ -210,30 +275,15 @@ void consumer_saw_stored(struct js_consumer *c, uint64_t seq)
         consumer_ready(c);
 }
 
-static size_t latest_find(const struct js_consumer *c, uint64_t seq)
-{
-    size_t lo = c->latest_at, hi = c->latest_n;
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-        if ((c->latest[mid] & ~GONE_BIT) < seq)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 void consumer_saw_removed(struct js_consumer *c, uint64_t seq)
 {
     if (seq <= c->pend.delivered.stream || seq == c->gone_seen)
         return;
     c->gone_seen = seq;
-    if (seq <= c->latest_up_to) {
-        size_t at = latest_find(c, seq);
-        if (at < c->latest_n && c->latest[at] == seq) {
-            c->latest[at] |= GONE_BIT;
-            c->latest_left -= c->latest_left > 0;
-        }
+    if (seq <= c->latest_up_to && c->listing) {
+        note_missed(c, seq);
+    } else if (seq <= c->latest_up_to) {
+        latest_gone(c, seq);
     } else if (c->counted) {
         c->num_pending -= c->num_pending > 0;
     } else if (c->counting && seq > c->count_as_of) {

@@ -13,6 +13,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
 #include "jsapi/consumer_change.h"
+#include "jsapi/overlap.h"
 
 #include <stdlib.h>
 
@@ -41,7 +42,7 @@ static void on_changed(void *arg, int err)
 {
     struct change *x = arg;
     struct js_consumer *c = x->c;
-    c->changing = false;
+    c->coming = NULL;
     if (err || c->state == CONSUMER_GONE) {
         struct js_consumer *held = x->r->held;
         consumer_config_release(x->cfg);
@@ -67,7 +68,7 @@ void consumer_change(struct js_consumer *c, struct consumer_config *cfg, struct 
     int err = 0;
     *x = (struct change){c, cfg, r, answer};
     consumer_hold(c);
-    c->changing = true;
+    c->coming = cfg;
     json_begin(&j, &config);
     consumer_config_write(cfg, &j, NULL, false, (struct slice){0});
     if (c->cursor)
@@ -190,13 +191,37 @@ static bool within_limit(struct js_stream *s, struct js_error *e)
     return true;
 }
 
+static bool apart_from(struct overlap *mine, const struct consumer_config *c)
+{
+    struct store_filter its = consumer_filters(c);
+    return its.n && overlap_apart(mine, its.patterns, its.n);
+}
+
+/* Whoever copies the stream takes no part in it: it may have what another one has, and be asked
+ * for anew beside it. */
+static bool copies(const struct consumer_config *c)
+{
+    return c->direct || c->sourcing;
+}
+
+/* An update that is on its way to the disk counts as well. */
 static bool partition_unique(const struct consumers *cs, const struct consumer_config *c,
                              const struct js_consumer *self)
 {
-    for (size_t i = 0; i < cs->n; i++)
-        if (cs->at[i] != self && consumer_filters_overlap(cs->at[i]->cfg, c))
-            return false;
-    return true;
+    struct store_filter mine = consumer_filters(c); /* none: all subjects */
+    struct overlap o;
+    bool unique = true;
+    if (copies(c))
+        return true;
+    overlap_init(&o, mine.patterns, mine.n, subject_overlap);
+    for (size_t i = 0; i < cs->n && unique; i++) {
+        const struct js_consumer *other = cs->at[i];
+        if (other != self && !copies(other->cfg))
+            unique = mine.n && apart_from(&o, other->cfg) &&
+                     (!other->coming || apart_from(&o, other->coming));
+    }
+    overlap_release(&o);
+    return unique;
 }
 
 static bool work_queue_takes(struct js_stream *s, const struct consumer_config *c,
@@ -283,6 +308,12 @@ static bool deliver_bound(const struct js_consumer *c)
            h->interest(h->arg, c->acc->account, c->cfg->deliver_subject, (struct slice){0});
 }
 
+/* One that was made durable stays so, though an update leaves its durable_name out. */
+static bool has_lifetime(const struct consumer_config *old)
+{
+    return !old->durable.n && old->inactive_threshold > 0;
+}
+
 static void update(struct request *r, struct js_consumer *c, struct consumer_request *q,
                    bool identity)
 {
@@ -299,7 +330,8 @@ static void update(struct request *r, struct js_consumer *c, struct consumer_req
         api_fail_with(r, &e);
         return;
     }
-    consumer_config_lifetime(&q->config);
+    if (has_lifetime(c->cfg))
+        consumer_config_lifetime(&q->config);
     same = consumer_config_equal(c->cfg, &q->config);
     begin(r, c, identity);
     if (same)
@@ -329,7 +361,7 @@ static void create_on(struct request *r, struct js_stream *s, struct consumer_re
     }
     struct slice name = cfg->durable.n ? cfg->durable : cfg->name;
     struct js_consumer *c = name.n ? consumers_find(s->consumers, name) : NULL;
-    if (c && (c->state == CONSUMER_MAKING || c->changing)) {
+    if (c && (c->state == CONSUMER_MAKING || c->coming)) {
         consumer_wait(c, r);
         return;
     }

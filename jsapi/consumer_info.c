@@ -58,7 +58,7 @@ struct js_consumer *consumer_asked(struct request *r)
         api_fail(r, JSConsumerNotFoundErr, NULL);
         return NULL;
     }
-    if (c->state == CONSUMER_MAKING || c->changing) {
+    if (c->state == CONSUMER_MAKING || c->coming) {
         consumer_wait(c, r);
         return NULL;
     }

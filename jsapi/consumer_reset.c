@@ -41,8 +41,9 @@ static bool read_seq(struct slice body, uint64_t *seq, struct js_error *e)
         return false;
     }
     json_t *asked = json_key(obj, "seq");
-    bool good =
-        !asked || json_is_null(asked) || (json_is_integer(asked) && json_integer_value(asked) >= 0);
+    bool good = json_is_object(obj) || json_is_null(obj);
+    if (asked && !json_is_null(asked))
+        good = json_is_integer(asked) && json_integer_value(asked) >= 0;
     if (!good)
         js_fail(e, JSInvalidJSONErr, "%s", "json: seq is not a sequence");
     else if (json_is_integer(asked))

@@ -181,19 +181,29 @@ struct consumers *consumers_new(struct js_stream *s)
     return cs;
 }
 
+/* One in memory that was made when the deletion of this one was on its way to the disk, which never
+ * came there: it gives way. */
+static void make_way(struct consumers *cs, struct slice name)
+{
+    for (struct js_consumer *c; (c = consumers_find(cs, name)) && !c->cursor;)
+        consumer_close(c, CLOSE_DELETED); /* requests that waited for it may make another */
+}
+
 void consumers_recover(struct consumers *cs)
 {
     size_t pos = 0;
     cs->forgotten = false;
     for (struct cursor *cursor; (cursor = store_cursor_next(cs->stream->store, &pos));) {
         struct slice name = store_cursor_spec(cursor)->name;
-        if (slice_starts(name, SLICE(".")))
+        if (slice_starts(name, SLICE(".")) || store_cursor_owner(cursor))
             continue; /* no consumer can have such a name: the positions of sources (replicate.h) */
-        int err = store_cursor_owner(cursor) ? 0 : consumer_load(cs, cursor);
+        make_way(cs, name);
+        int err = consumer_load(cs, cursor);
         if (err)
             log_error("Consumer '%.*s > %.*s' can not be recovered: %s",
                       SLICE_FMT(cs->stream->name), SLICE_FMT(name), err_text(err));
     }
+    retention_recover(cs);
     for (size_t i = 0; i < cs->n; i++)
         consumer_ready(cs->at[i]); /* those in memory only were there all the time */
     /* What nobody wanted stays: a consumer that was only in memory may be made again, and want it.
@@ -277,6 +287,22 @@ static bool holds_something(const struct js_consumer *c)
     return pending_count(&c->pend) || c->pend.given_n;
 }
 
+/* What left is of unknown subjects: the filtered count again when somebody wants to know. */
+static void count_again(struct consumers *cs, uint64_t last)
+{
+    for (size_t i = 0; i < cs->n; i++) {
+        struct js_consumer *c = cs->at[i];
+        if (c->filtered && last > c->pend.delivered.stream &&
+            (c->counted || c->counting || c->listing)) {
+            consumer_recount(c);
+            if (c->state == CONSUMER_MAKING || c->n_waiters)
+                consumer_counted(c, NULL);
+            else
+                consumer_ready(c); /* its delivery may have waited for the count that this ended */
+        }
+    }
+}
+
 void consumers_removed(struct consumers *cs, uint64_t seq, struct slice subject)
 {
     LIST_EACH_SAFE(it, &cs->holders)
@@ -293,21 +319,8 @@ void consumers_removed(struct consumers *cs, uint64_t seq, struct slice subject)
     }
     if (subject.n)
         filter_index_match(&cs->index, subject, tell_removed, &seq);
-}
-
-/* What left is of unknown subjects: the filtered count again when somebody wants to know. */
-static void count_again(struct consumers *cs, uint64_t last)
-{
-    for (size_t i = 0; i < cs->n; i++) {
-        struct js_consumer *c = cs->at[i];
-        if (c->filtered && last > c->pend.delivered.stream && (c->counted || c->counting)) {
-            consumer_recount(c);
-            if (c->state == CONSUMER_MAKING || c->n_waiters)
-                consumer_counted(c, NULL);
-            else
-                consumer_ready(c); /* its delivery may have waited for the count that this ended */
-        }
-    }
+    else if (cs->index.count) /* when it left nobody wanted its subject: they came after that */
+        count_again(cs, seq);
 }
 
 void consumers_leaving(struct consumers *cs, uint64_t first, uint64_t last, struct slice subject)

@@ -353,7 +353,10 @@ static void visit(struct js_consumer *c, struct buf *head)
     if (!consumer_counted(c, NULL))
         return;
     r.left = consumer_num_pending(c);
+    uint32_t given = c->pend.given_n;
     bool more = pending_expire(&c->pend, r.now, SLICE_MSGS, ack_gave_up, c);
+    if (c->pend.given_n != given)
+        consumer_dirty(c);
     bool on = redeliver(&r);
     if (on && consumer_window_open(c) && has_taker(c)) { /* else an ack or a pull makes it ready */
         if (deliver_latest(&r))

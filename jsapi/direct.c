@@ -21,7 +21,8 @@
 #define PREFIX        "$JS.API.DIRECT.GET."
 #define GROUP         SLICE("_sys_")
 #define READER_MAX    ((size_t)2 << 20) /* memory of one request */
-#define MULTI_MAX     1024              /* subjects of one multi_last answer */
+#define NOT_FOUND     "404 Message Not Found"
+#define MULTI_MAX     1024 /* subjects of one multi_last answer */
 #define BYTES_DEFAULT ((int64_t)64 << 20)
 #define PORTION_MSGS  256
 #define PORTION_SCAN  1000
@@ -127,7 +128,7 @@ static void say_message(struct reader *r, const struct record_out *m, bool count
     r->last = m->seq;
     r->sent++;
     r->bytes += (int64_t)(m->subject.n + m->hdr.n + m->payload.n);
-    r->full = r->bytes >= (r->q.max_bytes > 0 ? r->q.max_bytes : BYTES_DEFAULT);
+    r->full = r->bytes >= (r->q.max_bytes ? r->q.max_bytes : BYTES_DEFAULT);
     buf_release(&lines);
     buf_release(&hdr);
 }
@@ -168,7 +169,7 @@ static void on_one(void *arg, const struct record_out *m, int err)
     if (m)
         say_message(r, m, false);
     else
-        say_status(r, err ? "500 Message Can't Be Read" : "404 Message Not Found");
+        say_status(r, err ? "500 Message Can't Be Read" : NOT_FOUND);
     reader_free(r);
 }
 
@@ -205,7 +206,7 @@ static enum job_result batch_step(struct job *j, const struct job_budget *b)
             if (r->sent)
                 say_end(r);
             else
-                say_status(r, "404 Message Not Found");
+                say_status(r, NOT_FOUND);
             return finished(r);
         }
         if (r->rest)
@@ -235,7 +236,7 @@ static void begin_batch(struct reader *r)
     if (!r->q.next_by_subj.n)
         on_count(r, 0, store_count_from(r->s->store, r->from), 0);
     else if (store_count(r->s->store, &filter, r->from, false, on_count, r, &r->waiting) < 0)
-        refuse(r, "404 Message Not Found");
+        refuse(r, NOT_FOUND);
 }
 
 /* --- the newest of several subjects ----------------------------------------------------------- */
@@ -360,8 +361,12 @@ static void begin(void *arg)
     struct reader *r = arg;
     const char *no;
 
-    if (r->s->acc->closed || r->s->state != STREAM_LIVE) {
+    if (r->s->acc->closed) {
         reader_end(r);
+        return;
+    }
+    if (r->s->state != STREAM_LIVE) {
+        refuse(r, NOT_FOUND);
         return;
     }
     no = understand(r);
@@ -461,28 +466,38 @@ void direct_caught_up(struct js_stream *s)
     direct_update(s);
 }
 
-/* Readers that wait for the store would never hear of it again; those in query_one() are told by
- * it. */
-static void end_readers(struct jsapi *js, const struct js_stream *s, const struct jsapi_account *a)
+/* The stream goes under a request: it has no messages any more, and a batch has come to its end. */
+static void say_gone(struct reader *r)
 {
-    LIST_EACH_SAFE(it, &js->readers)
-    {
-        struct reader *r = LIST_ENTRY(it, struct reader, link);
-        if (!r->in_query && (s ? r->s == s : r->s->acc == a))
-            reader_end(r);
-    }
+    if (r->sent && !r->q.multi_last.n)
+        say_end(r);
+    else
+        say_status(r, NOT_FOUND);
+    reader_end(r);
 }
 
+/* Readers that wait for the store would never hear of it again; those in query_one() are told by
+ * it. */
 void direct_stop(struct js_stream *s)
 {
     unlisten(s, s->direct);
     unlisten(s, s->origin_direct);
-    end_readers(s->acc->js, s, NULL);
+    LIST_EACH_SAFE(it, &s->acc->js->readers)
+    {
+        struct reader *r = LIST_ENTRY(it, struct reader, link);
+        if (!r->in_query && r->s == s)
+            say_gone(r);
+    }
 }
 
 void direct_close(struct jsapi_account *a)
 {
-    end_readers(a->js, NULL, a);
+    LIST_EACH_SAFE(it, &a->js->readers)
+    {
+        struct reader *r = LIST_ENTRY(it, struct reader, link);
+        if (!r->in_query && r->s->acc == a)
+            reader_end(r);
+    }
 }
 
 void direct_drained(struct jsapi *js)

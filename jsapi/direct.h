@@ -17,12 +17,13 @@
 
 /* The stream begins, or s->cfg is new: listens where that says so. */
 void direct_update(struct js_stream *s);
+/* The stream is being deleted: whoever waits for an answer hears that there is nothing. */
 void direct_stop(struct js_stream *s);
 /* The mirror's puller says: little is missing. Not inside a hear function. */
 void direct_caught_up(struct js_stream *s);
 /* Sockets have room again. */
 void direct_drained(struct jsapi *js);
-/* Ends the account's answers. */
+/* The server goes: ends the account's answers without a word. Before direct_stop(). */
 void direct_close(struct jsapi_account *a);
 
 #endif

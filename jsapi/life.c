@@ -9,6 +9,7 @@
 #include "jsapi/capture.h"
 #include "jsapi/consumers.h"
 #include "jsapi/direct.h"
+#include "jsapi/overlap.h"
 #include "jsapi/replicate.h"
 
 /* --- the table -------------------------------------------------------------------------------- */
@@ -44,27 +45,26 @@ struct js_stream *js_stream_find(struct jsapi_account *a, struct slice name)
 const struct stream_config *js_stream_config_of(void *arg, struct slice name)
 {
     struct js_stream *s = js_stream_find(arg, name);
+    if (s && s->coming)
+        return s->coming;
     return s ? &s->cfg : NULL;
-}
-
-static bool overlap(const struct stream_config *a, const struct stream_config *b)
-{
-    for (size_t k = 0; k < a->subjects.n; k++)
-        for (size_t n = 0; n < b->subjects.n; n++)
-            if (subject_overlap(a->subjects.at[k], b->subjects.at[n]))
-                return true;
-    return false;
 }
 
 bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_config *cfg,
                         const struct js_stream *except)
 {
-    for (size_t i = 0; i < a->n_streams; i++) {
+    struct overlap wanted;
+    bool apart = true;
+
+    overlap_init(&wanted, cfg->subjects.at, cfg->subjects.n, subject_overlap);
+    for (size_t i = 0; i < a->n_streams && apart; i++) {
         const struct js_stream *s = a->streams[i];
-        if (s != except && (overlap(&s->cfg, cfg) || (s->coming && overlap(s->coming, cfg))))
-            return true;
+        const struct cfg_strs *coming = s->coming ? &s->coming->subjects : NULL;
+        apart = s == except || (overlap_apart(&wanted, s->cfg.subjects.at, s->cfg.subjects.n) &&
+                                (!coming || overlap_apart(&wanted, coming->at, coming->n)));
     }
-    return false;
+    overlap_release(&wanted);
+    return !apart;
 }
 
 /* --- counting --------------------------------------------------------------------------------- */
@@ -275,11 +275,14 @@ void js_stream_forget(struct js_stream *s)
     ASSERT(found && a->streams[at] == s);
     memmove(a->streams + at, a->streams + at + 1, (a->n_streams - at - 1) * sizeof *a->streams);
     a->n_streams--;
-    if (a->closed)
+    if (a->closed) {
+        const struct turn *t = a->js->host.turn; /* here still, at the last drop maybe not */
+        t->unpost(t->loop, &s->run_queue);
         for (struct list *e; (e = list_pop(&s->queue)) != NULL;)
             api_drop(LIST_ENTRY(e, struct request, link));
-    else
+    } else {
         api_stream_gone(s);
+    }
     js_stream_drop(s);
 }
 

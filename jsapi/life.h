@@ -33,10 +33,11 @@ void js_stream_reopened(struct js_stream *s);
 /* What the store is told about a stream; config must outlive the spec. */
 void js_stream_spec(const struct jsapi_account *a, const struct stream_config *cfg, int64_t created,
                     struct slice config, struct stream_spec *out);
-/* Does another stream of the account (not `except`) listen to a subject that meets one of these? */
+/* Does another stream of the account (not `except`) listen to a subject that meets one of these?
+ * Also said where so many wildcards begin alike that it takes too long to say (overlap.h). */
 bool js_stream_overlaps(const struct jsapi_account *a, const struct stream_config *cfg,
                         const struct js_stream *except);
-/* For stream_bounds.other; arg is the account. */
+/* For stream_bounds.other; arg is the account. While it is being updated: what it will be. */
 const struct stream_config *js_stream_config_of(void *arg, struct slice name);
 
 #endif

@@ -585,8 +585,18 @@ struct puller *puller_new(struct js_stream *s, const struct source_config *cfg, 
     return p;
 }
 
+/* Seen at once: of thousands of sources each is compared with each, too many to write the names. */
+static bool surely_others(const struct source_config *a, const struct source_config *b)
+{
+    return !slice_eq(a->name, b->name) || !slice_eq(a->filter_subject, b->filter_subject) ||
+           a->transforms.n != b->transforms.n ||
+           (a->transforms.n && !slice_eq(source_transform(a, 0)->src, source_transform(b, 0)->src));
+}
+
 bool puller_serves(const struct puller *p, const struct source_config *cfg, bool mirror)
 {
+    if (surely_others(&p->cfg, cfg))
+        return false;
     struct buf head = BUF_INIT, tail = BUF_INIT;
     puller_write_names(cfg, &head, &tail);
     bool same = mirror == p->mirror && slice_eq(buf_slice(&head), p->header_head) &&
@@ -611,14 +621,19 @@ static void maybe_free(struct puller *p)
     free(p);
 }
 
-/* A durable on a work queue lives until it is told to go; on others this answers "not found", which
- * is fine. */
+/* A durable on a work queue lives until it is told to go, and refuses all that would take its
+ * messages; on others this answers "not found", which is fine. One that was asked for before a
+ * restart has a name we did not hear in this life. */
 static void forget_consumer(struct puller *p)
 {
-    struct buf plain = BUF_INIT, subject = BUF_INIT;
-    if (p->consumer.n && !p->cfg.consumer) {
-        buf_printf(&plain, "$JS.API.CONSUMER.DELETE.%.*s.%.*s", SLICE_FMT(p->cfg.name),
-                   SLICE_FMT(p->consumer));
+    struct buf plain = BUF_INIT, subject = BUF_INIT, name = BUF_INIT;
+    if (p->consumer.n)
+        buf_add_slice(&name, p->consumer);
+    else
+        puller_write_consumer_name(p, &name);
+    if (!p->cfg.consumer) {
+        buf_printf(&plain, "$JS.API.CONSUMER.DELETE.%.*s.%s", SLICE_FMT(p->cfg.name),
+                   buf_cstr(&name));
         if (p->api.n)
             domain_external(p->api, buf_slice(&plain), &subject);
         else
@@ -628,6 +643,7 @@ static void forget_consumer(struct puller *p)
     }
     buf_release(&plain);
     buf_release(&subject);
+    buf_release(&name);
 }
 
 void puller_free(struct puller *p, bool tell)

@@ -90,6 +90,9 @@ void puller_link(struct puller *p, struct slice domain, bool up);
 void puller_write_info(const struct puller *p, struct json_out *out, const char *key);
 
 /* puller_words.c: pure pieces of the dialogue */
+/* The name we ask for: the same after a restart, so that a durable of a work queue is found again;
+ * another one each time at level 0. */
+void puller_write_consumer_name(const struct puller *p, struct buf *out);
 /* Subject and body of the CONSUMER.CREATE or RESET; hdr gets the level header or stays empty. */
 void puller_write_request(const struct puller *p, struct buf *subject, struct buf *hdr,
                           struct buf *body);

@@ -43,9 +43,7 @@ void puller_write_names(const struct source_config *cfg, struct buf *head, struc
     buf_release(&dests);
 }
 
-/* Our consumer's stable name: the same after a restart, so that a durable of a work queue is found
- * again. */
-static void write_consumer_name(const struct puller *p, struct buf *out)
+void puller_write_consumer_name(const struct puller *p, struct buf *out)
 {
     const struct jsapi_account *a = p->stream->acc;
     struct buf text = BUF_INIT;
@@ -163,7 +161,7 @@ void puller_write_request(const struct puller *p, struct buf *subject, struct bu
                    SLICE_FMT(p->cfg.consumer->name));
     } else {
         struct slice filter = single_filter(p);
-        write_consumer_name(p, &name);
+        puller_write_consumer_name(p, &name);
         buf_printf(&plain, "$JS.API.CONSUMER.CREATE.%.*s", SLICE_FMT(p->cfg.name));
         if (filter.n)
             buf_printf(&plain, ".%.*s.%.*s", SLICE_FMT(buf_slice(&name)), SLICE_FMT(filter));

@@ -155,7 +155,7 @@ static void on_interest(void *arg, bool has)
     }
     c->sent_at = now;
     if (c->cfg->idle_heartbeat)
-        consumer_due(c, now + c->cfg->idle_heartbeat);
+        consumer_due(c, clock_after(now, c->cfg->idle_heartbeat));
     consumer_ready(c);
 }
 
@@ -202,5 +202,5 @@ int64_t push_tick(struct js_consumer *c, int64_t now)
             fc_ask(c);
         c->sent_at = now;
     }
-    return c->sent_at + every;
+    return clock_after(c->sent_at, every);
 }

@@ -198,15 +198,19 @@ static void remove_puller(struct replicator *r, struct puller *p, bool tell)
     puller_free(p, tell);
 }
 
-/* Is there a puller of cfg? With keep, it moves there. */
+/* Is there a puller of cfg? With keep, it moves there, and from where it would start is the new
+ * config's word: that counts while nothing came. */
 static bool has_puller(struct replicator *r, const struct source_config *cfg, bool mirror,
                        struct list *keep)
 {
     LIST_EACH(e, &r->pullers)
     {
-        if (!puller_serves(LIST_ENTRY(e, struct puller, link), cfg, mirror))
+        struct puller *p = LIST_ENTRY(e, struct puller, link);
+        if (!puller_serves(p, cfg, mirror))
             continue;
         if (keep) {
+            p->cfg.opt_start_seq = cfg->opt_start_seq;
+            p->cfg.opt_start_time = cfg->opt_start_time;
             list_unlink(e);
             list_push_back(keep, e);
         }

@@ -9,7 +9,8 @@
  *
  * After a failed commit the consumers are read back, and have the messages pending again. One in
  * memory is not: it knows that they are settled and never asks again. So where there are such
- * consumers, numbers are kept until their commit is on disk, and after a failure go once more.
+ * consumers, numbers are kept until their commit is on disk, and after a failure go once more, but
+ * for those that a consumer read back needs.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/retention.h"
@@ -131,14 +132,7 @@ bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg)
 void retention_forget(struct consumers *cs)
 {
     const struct turn *t = cs->stream->acc->js->host.turn;
-    size_t n = 0;
-    for (size_t i = 0; i < cs->dead_n; i++)
-        if (settled_in_memory(cs, cs->dead[i]))
-            cs->dead[n++] = cs->dead[i];
-    cs->dead_n = n;
     t->unpost(t->loop, &cs->flush);
-    if (n) /* not at once: the disk that was full a moment ago may be for a while */
-        turn_set(t, &cs->again, clock_mono() + NS_PER_S);
 }
 
 static void on_flush(void *arg)
@@ -195,6 +189,27 @@ void retention_asked(struct consumers *cs, uint64_t seq)
     struct question q = {.cs = cs};
     if (store_get(cs->stream->store, seq, ask_record, &q) == 0 && q.unneeded)
         bury(cs, seq);
+}
+
+/* Of what was to leave, some is needed again: who needed it is back, or has not settled it after
+ * all. */
+static bool still_leaves(struct consumers *cs, uint64_t seq)
+{
+    struct question q = {.cs = cs};
+    return settled_in_memory(cs, seq) &&
+           (store_get(cs->stream->store, seq, ask_record, &q) < 0 || q.unneeded);
+}
+
+void retention_recover(struct consumers *cs)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    size_t n = 0;
+    for (size_t i = 0; i < cs->dead_n; i++)
+        if (still_leaves(cs, cs->dead[i]))
+            cs->dead[n++] = cs->dead[i];
+    cs->dead_n = n;
+    if (n) /* not at once: the disk that was full a moment ago may be for a while */
+        turn_set(t, &cs->again, clock_mono() + NS_PER_S);
 }
 
 /* --- sweeping --------------------------------------------------------------------------------- */

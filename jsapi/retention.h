@@ -26,8 +26,10 @@ void retention_durable(struct consumers *cs);
 void retention_empty(struct consumers *cs);
 /* Is seq needed by nobody (any more)? c: leave this one aside, NULL: none. */
 bool retention_unneeded(struct consumers *cs, uint64_t seq, struct slice subject);
-/* Commits failed: what consumers in memory have settled goes to the store again, in a while. */
+/* Commits failed. When the consumers are back, what those in memory have settled and nobody needs
+ * goes to the store again, in a while. */
 void retention_forget(struct consumers *cs);
+void retention_recover(struct consumers *cs);
 void retention_init(struct consumers *cs);
 void retention_release(struct consumers *cs);
 

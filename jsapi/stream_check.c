@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/subject.h"
+#include "jsapi/overlap.h"
 #include "jsapi/stream_config.h"
 
 #define NAME_MAX_BYTES  255
@@ -190,6 +191,21 @@ static bool check_transforms(const struct source_config *s, enum js_code bad_src
     return true;
 }
 
+static bool filters_meet(const struct source_config *s, overlap_fn *meet)
+{
+    struct slice *filters = xmalloc((s->transforms.n + 1) * sizeof *filters);
+    struct overlap o;
+    size_t i, k;
+
+    for (i = 0; i < s->transforms.n; i++)
+        filters[i] = source_transform(s, i)->src;
+    overlap_init(&o, filters, s->transforms.n, meet);
+    bool apart = overlap_first(&o, &i, &k) == OVERLAP_APART;
+    overlap_release(&o);
+    free(filters);
+    return !apart;
+}
+
 static bool message_size_fits(const struct stream_config *c, const struct stream_config *origin)
 {
     return !origin || c->max_msg_size <= 0 || origin->max_msg_size <= 0 ||
@@ -216,10 +232,8 @@ static bool check_mirror(struct stream_config *c, const struct stream_bounds *b,
         return js_fail(e, JSMirrorMultipleFiltersNotAllowed, NULL);
     if (!check_transforms(m, JSMirrorInvalidSubjectFilter, JSMirrorInvalidTransformDestination, e))
         return false;
-    for (size_t i = 0; i < m->transforms.n; i++)
-        for (size_t k = i + 1; k < m->transforms.n; k++)
-            if (subject_overlap(source_transform(m, i)->src, source_transform(m, k)->src))
-                return js_fail(e, JSMirrorOverlappingSubjectFilters, NULL);
+    if (filters_meet(m, subject_overlap))
+        return js_fail(e, JSMirrorOverlappingSubjectFilters, NULL);
     if (m->external)
         return true;
     if (!js_name_valid(m->name))
@@ -235,60 +249,110 @@ static bool check_mirror(struct stream_config *c, const struct stream_bounds *b,
     return true;
 }
 
-static bool same_external(const struct source_config *a, const struct source_config *b)
+/* Any order will do that puts equal ones side by side. */
+static int cmp_origins(const struct source_config *a, const struct source_config *b)
 {
-    if (!a->external || !b->external)
-        return !a->external && !b->external;
-    return slice_eq(a->external->api, b->external->api);
+    int order = slice_cmp(a->name, b->name);
+    if (!order)
+        order = (a->external != NULL) - (b->external != NULL);
+    if (!order && a->external)
+        order = slice_cmp(a->external->api, b->external->api);
+    if (!order)
+        order = (a->consumer != NULL) - (b->consumer != NULL);
+    if (!order && a->consumer)
+        order = slice_cmp(a->consumer->name, b->consumer->name);
+    return order;
 }
 
-static bool same_consumer(const struct source_config *a, const struct source_config *b)
+static int cmp_sources(const struct source_config *a, const struct source_config *b)
 {
-    if (!a->consumer || !b->consumer)
-        return !a->consumer && !b->consumer;
-    return slice_eq(a->consumer->name, b->consumer->name);
+    int order = cmp_origins(a, b);
+    if (!order)
+        order = slice_cmp(a->filter_subject, b->filter_subject);
+    if (!order)
+        order = (a->transforms.n > b->transforms.n) - (a->transforms.n < b->transforms.n);
+    for (size_t i = 0; !order && i < a->transforms.n; i++) {
+        order = slice_cmp(source_transform(a, i)->src, source_transform(b, i)->src);
+        if (!order)
+            order = slice_cmp(source_transform(a, i)->dest, source_transform(b, i)->dest);
+    }
+    return order;
 }
 
-static bool same_source(const struct source_config *a, const struct source_config *b)
+/* Equal ones stand as they came: they lie in one array. */
+static int by_source(const void *a, const void *b)
 {
-    if (!slice_eq(a->name, b->name) || !same_external(a, b) || !same_consumer(a, b) ||
-        !slice_eq(a->filter_subject, b->filter_subject) || a->transforms.n != b->transforms.n)
-        return false;
-    for (size_t i = 0; i < a->transforms.n; i++)
-        if (!slice_eq(source_transform(a, i)->src, source_transform(b, i)->src) ||
-            !slice_eq(source_transform(a, i)->dest, source_transform(b, i)->dest))
-            return false;
-    return true;
+    const struct source_config *const *x = a, *const *y = b;
+    int order = cmp_sources(*x, *y);
+    return order ? order : (*x > *y) - (*x < *y);
 }
 
-static bool check_source(const struct stream_config *c, size_t at, const struct stream_bounds *b,
-                         struct js_error *e)
+static int by_origin(const void *a, const void *b)
+{
+    const struct source_config *const *x = a, *const *y = b;
+    int order = cmp_origins(*x, *y);
+    return order ? order : (*x > *y) - (*x < *y);
+}
+
+/* What of the sources was said before, in the order they came. */
+struct source_twins {
+    bool whole;  /* the whole source */
+    bool origin; /* its origin and the origin's consumer */
+};
+
+/* One per source, the caller's to free. There may be thousands: sorted, not each with each. */
+static struct source_twins *find_twins(const struct stream_config *c)
+{
+    size_t n = c->sources.n;
+    struct source_twins *twins = xcalloc(n + 1, sizeof *twins);
+    const struct source_config **sorted = xmalloc((n + 1) * sizeof *sorted);
+
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = stream_source(c, i);
+    qsort(sorted, n, sizeof *sorted, by_source);
+    for (size_t i = 1; i < n; i++)
+        twins[sorted[i] - stream_source(c, 0)].whole = cmp_sources(sorted[i - 1], sorted[i]) == 0;
+    qsort(sorted, n, sizeof *sorted, by_origin);
+    for (size_t i = 1; i < n; i++)
+        twins[sorted[i] - stream_source(c, 0)].origin = cmp_origins(sorted[i - 1], sorted[i]) == 0;
+    free(sorted);
+    return twins;
+}
+
+static bool check_source(const struct stream_config *c, size_t at, const struct source_twins *twin,
+                         const struct stream_bounds *b, struct js_error *e)
 {
     const struct source_config *s = stream_source(c, at);
 
     if (!js_name_valid(s->name))
         return js_fail(e, JSSourceInvalidStreamName, NULL);
-    for (size_t i = 0; i < at; i++)
-        if (same_source(stream_source(c, i), s))
-            return js_fail(e, JSSourceDuplicateDetected, NULL);
+    if (twin->whole)
+        return js_fail(e, JSSourceDuplicateDetected, NULL);
     if (s->filter_subject.n && s->transforms.n)
         return js_fail(e, JSSourceMultipleFiltersNotAllowed, NULL);
     if (!check_transforms(s, JSSourceInvalidSubjectFilter, JSSourceInvalidTransformDestination, e))
         return false;
-    for (size_t i = 0; i < s->transforms.n; i++)
-        for (size_t k = 0; k < s->transforms.n; k++)
-            if (i != k && subject_subset(source_transform(s, i)->src, source_transform(s, k)->src))
-                return js_fail(e, JSSourceOverlappingSubjectFilters, NULL);
+    if (filters_meet(s, subject_subset))
+        return js_fail(e, JSSourceOverlappingSubjectFilters, NULL);
     if (!consumer_fits(s))
         return js_fail(e, JSSourceDurableConsumerCfgInvalid, NULL);
-    for (size_t i = 0; s->consumer && i < at; i++) {
-        const struct source_config *o = stream_source(c, i);
-        if (slice_eq(o->name, s->name) && same_external(o, s) && same_consumer(o, s))
-            return js_fail(e, JSSourceDurableConsumerDuplicateDetected, NULL);
-    }
+    if (s->consumer && twin->origin)
+        return js_fail(e, JSSourceDurableConsumerDuplicateDetected, NULL);
     if (!s->external && !message_size_fits(c, other(b, s->name)))
         return js_fail(e, JSSourceMaxMessageSizeTooBigErr, NULL);
     return true;
+}
+
+static bool check_sources(const struct stream_config *c, const struct stream_bounds *b,
+                          struct js_error *e)
+{
+    struct source_twins *twins = find_twins(c);
+    bool ok = true;
+
+    for (size_t i = 0; ok && i < c->sources.n; i++)
+        ok = check_source(c, i, &twins[i], b, e);
+    free(twins);
+    return ok;
 }
 
 /* nats-server looks at plain filters only when all else is well. */
@@ -415,17 +479,13 @@ static bool check_cycle(const struct stream_config *c, const struct stream_bound
 
 /* --- subjects, transform, republish ----------------------------------------------------------- */
 
-/* apart: it is known that no two of them overlap. */
-static bool check_subject(const struct stream_config *c, size_t at, bool apart, struct js_error *e)
+static bool check_subject(const struct stream_config *c, size_t at, struct js_error *e)
 {
     static const char *const ours[] = {"$JS.>", "$JSC.>", "$NRG.>"};
     struct slice s = c->subjects.at[at];
 
     if (!subject_valid(s))
         return bad(e, "invalid subject");
-    for (size_t i = 0; !apart && i < at; i++)
-        if (slice_eq(c->subjects.at[i], s))
-            return bad(e, "duplicate subjects detected");
     if (slice_is(s, ">")) {
         if (!c->no_ack)
             return bad(e, "capturing all subjects requires no-ack to be true");
@@ -438,13 +498,6 @@ static bool check_subject(const struct stream_config *c, size_t at, bool apart, 
     if (!c->no_ack && subject_overlap(s, SLICE("$SYS.>")) &&
         !subject_subset(s, SLICE("$SYS.ACCOUNT.>")))
         return bad(e, "subjects that overlap with system api require no-ack to be true");
-    for (size_t i = at + 1; !apart && i < c->subjects.n; i++) {
-        struct slice o = c->subjects.at[i];
-        if (!subject_overlap(o, s))
-            continue;
-        return js_fail(e, JSStreamInvalidConfigF, "subject \"%.*s\" overlaps with \"%.*s\"",
-                       SLICE_FMT(s), SLICE_FMT(o));
-    }
     return true;
 }
 
@@ -456,10 +509,22 @@ static bool check_subjects(struct stream_config *c, struct js_error *e)
             return bad(e, "stream configuration invalid");
         c->subjects.at[c->subjects.n++] = c->name;
     }
-    bool apart = cfg_subjects_apart(c->subjects.at, c->subjects.n);
-    for (size_t i = 0; i < c->subjects.n; i++)
-        if (!check_subject(c, i, apart, e))
+    const struct slice *at = c->subjects.at;
+    struct overlap o;
+    size_t first = 0, other = 0;
+    overlap_init(&o, at, c->subjects.n, subject_overlap);
+    enum overlap_answer within = overlap_first(&o, &first, &other);
+    overlap_release(&o);
+    for (size_t i = 0; i < c->subjects.n; i++) {
+        if (!check_subject(c, i, e))
             return false;
+        if (i != first || within == OVERLAP_APART)
+            continue;
+        if (within == OVERLAP_MANY)
+            return bad(e, "too many wildcard subjects that begin alike");
+        return js_fail(e, JSStreamInvalidConfigF, "subject \"%.*s\" overlaps with \"%.*s\"",
+                       SLICE_FMT(at[first]), SLICE_FMT(at[other]));
+    }
     return true;
 }
 
@@ -537,12 +602,10 @@ bool stream_config_check(struct stream_config *c, const struct stream_bounds *b,
 {
     *e = (struct js_error){0};
     bool ok = check_names(c, e) && check_limits(c, e) && check_window(c, b, e) &&
-              check_features(c, e) && check_mirror(c, b, e);
-    for (size_t i = 0; ok && i < c->sources.n; i++)
-        ok = check_source(c, i, b, e);
-    ok = ok && check_externals(c, b, e) && check_cycle(c, b, e) && check_subjects(c, e) &&
-         check_transform(c, e) && check_republish(c, e) && check_placement(c, e) &&
-         check_filters(c, e);
+              check_features(c, e) && check_mirror(c, b, e) && check_sources(c, b, e) &&
+              check_externals(c, b, e) && check_cycle(c, b, e) && check_subjects(c, e) &&
+              check_transform(c, e) && check_republish(c, e) && check_placement(c, e) &&
+              check_filters(c, e);
     /* `nats bench js` asks for it with every stream it makes: left off, as the answer shows */
     c->allow_atomic = false;
     if (ok)

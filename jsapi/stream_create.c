@@ -11,6 +11,14 @@
 
 /* --- limits of the account -------------------------------------------------------------------- */
 
+/* What a stream reserves, also where an update that says so is on its way to the disk. */
+static int64_t reserved_by(const struct js_stream *s)
+{
+    int64_t now = s->cfg.max_bytes, soon = s->coming ? s->coming->max_bytes : 0;
+    int64_t most = now > soon ? now : soon;
+    return most > 0 ? most : 0;
+}
+
 /* What the account's streams of this storage reserved, without `except`. */
 static int64_t reserved(const struct jsapi_account *a, bool memory, const struct js_stream *except)
 {
@@ -18,8 +26,8 @@ static int64_t reserved(const struct jsapi_account *a, bool memory, const struct
 
     for (size_t i = 0; i < a->n_streams; i++) {
         const struct js_stream *s = a->streams[i];
-        if (s != except && (s->cfg.storage == STORE_MEMORY) == memory && s->cfg.max_bytes > 0 &&
-            __builtin_add_overflow(sum, s->cfg.max_bytes, &sum))
+        if (s != except && (s->cfg.storage == STORE_MEMORY) == memory &&
+            __builtin_add_overflow(sum, reserved_by(s), &sum))
             return INT64_MAX;
     }
     return sum;

@@ -135,9 +135,10 @@ static void on_purged(void *arg, int err, uint64_t purged)
 {
     struct request *r = arg;
     struct purge_request *q = r->arg;
+    bool some = q->filter.n && !slice_is(q->filter, ">");
 
     q->purged = purged;
-    if (r->acc->closed || r->stream->state != STREAM_LIVE || err || q->filter.n ||
+    if (r->acc->closed || r->stream->state != STREAM_LIVE || err || some ||
         q->seq <= store_last_assigned(r->stream->store) + 1) {
         on_moved(r, err);
         return;

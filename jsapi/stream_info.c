@@ -2,6 +2,7 @@
  *
  * The state is what the last commit left, from memory. Subjects and deleted details are looked up
  * by jobs of the store, one after the other; the rest of the answer is made when both are there.
+ * Of very many deleted messages the first million are told, and how many there are.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
@@ -50,7 +51,7 @@ void js_stream_write_state(struct js_stream *s, struct json_out *j, struct slice
     json_obj(j, "state");
     json_u64(j, "messages", st.msgs);
     json_u64(j, "bytes", st.bytes);
-    json_u64(j, "first_seq", st.first_seq);
+    json_u64(j, "first_seq", st.first_seq || s->cfg.first_seq != 1 ? st.first_seq : 1);
     write_time(j, "first_ts", st.msgs ? st.first_ts : 0);
     json_u64(j, "last_seq", st.last_seq);
     write_time(j, "last_ts", st.last_ts);
@@ -187,7 +188,7 @@ static void next(struct request *r)
     }
     if (alive && d->req.deleted_details && !d->asked_deleted) {
         d->asked_deleted = true;
-        if (store_deleted(s->store, SIZE_MAX, on_deleted, r, NULL) == 0)
+        if (store_deleted(s->store, API_DELETED_MOST, on_deleted, r, NULL) == 0)
             return;
     }
     finish(r, d);

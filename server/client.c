@@ -470,9 +470,8 @@ void client_close(struct client *cl, enum client_reason why, const char *err)
     if (cl->leaving)
         list_push_back(&cl->srv->leaving, &cl->link);
     cl->was_full = conn_is_above(cl->conn);
-    if (why == CLIENT_SHUTDOWN)
-        conn_flush(cl->conn); /* what goes at once; nobody waits for the rest */
-    conn_close(cl->conn, why != CLIENT_SHUTDOWN && why != CLIENT_SLOW_PENDING);
+    cl->srv->nclosing++;
+    conn_close(cl->conn, why != CLIENT_SLOW_PENDING);
 }
 
 /* Its connection ended by itself: who is to blame? */
@@ -522,6 +521,8 @@ static void gone(struct client *cl)
         jshost_drained(srv->jshost);
     if (!cl->leaving)
         client_free(cl);
+    if (--srv->nclosing == 0)
+        server_all_gone(srv);
 }
 
 void client_free(struct client *cl)

@@ -304,12 +304,19 @@ static bool loop_found(struct leaf *l)
     return false;
 }
 
-/* When we are the hub of a link that we dialled, a literal that the leaf may not receive is a
- * violation. */
-static bool may_want(struct leaf *l, struct slice subject)
+/* A literal that may not leave by this link: nobody is to choose the link for it, or to tell others
+ * of it. */
+static bool may_leave(const struct leaf *l, struct slice subject)
 {
-    if (l->ep.spoke || subject_has_wildcard(subject) || is_lds(subject) ||
-        slice_starts(subject, SLICE("_GR_.")) || leaf_list_passes(&l->out, subject))
+    return subject_has_wildcard(subject) || is_lds(subject) ||
+           slice_starts(subject, SLICE("_GR_.")) || leaf_list_passes(&l->out, subject);
+}
+
+/* As a spoke we don't take it, the hub knows what it permits; as the hub of a link that we dialled
+ * we close on it. */
+static bool wants_too_much(struct leaf *l, struct slice subject)
+{
+    if (l->ep.spoke)
         return true;
     char text[320];
     (void)snprintf(text, sizeof text, "Permissions Violation for Subscription to \"%.*s\"",
@@ -326,8 +333,8 @@ static bool hear_add(struct leaf *l, const struct op *op)
     }
     if (slice_is(op->subject, l->ep.account->lds))
         return loop_found(l);
-    if (!may_want(l, op->subject))
-        return false;
+    if (!may_leave(l, op->subject))
+        return wants_too_much(l, op->subject);
     struct sink_key k = {op->subject, op->queue};
     uint64_t hash = sink_hash(&k);
     uint32_t weight = op->weight ? op->weight : 1;

@@ -8,6 +8,7 @@
  * Called as nats-server (argv[0]) it answers -v as that one does; otherwise it is frond.
  *
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
 #include "server/options.h"
 #include "server/server.h"
 #include "server/signal_word.h"
@@ -25,6 +26,7 @@ int main(int argc, char **argv)
     struct options_start st;
     int code;
 
+    mem_settle();
     options_start(argc, argv, &st);
     if (st.out)
         (void)fputs(st.out, stdout);

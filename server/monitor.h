@@ -30,6 +30,7 @@ void monitor_note_closed(struct monitor *m, const struct client *cl, const char 
 
 /* The bodies; each writes one object. */
 void monitor_varz(struct server *srv, struct json_out *j);
+void monitor_load(const struct server *srv, struct json_out *j); /* "mem", "cores", "cpu" alone */
 void monitor_statistics(struct server *srv,
                         struct json_out *j); /* the value of "jetstream".stats, members only */
 

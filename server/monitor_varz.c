@@ -212,6 +212,13 @@ static void write_process(struct json_out *j, struct server *srv, struct monitor
     json_f64(j, "cpu", cpu_percent(m, srv));
 }
 
+void monitor_load(const struct server *srv, struct json_out *j)
+{
+    json_i64(j, "mem", resident());
+    json_i64(j, "cores", sysconf(_SC_NPROCESSORS_ONLN));
+    json_f64(j, "cpu", cpu_percent(srv->monitor, srv));
+}
+
 static void four(struct json_out *j, const char *key, uint64_t clients, uint64_t leafs)
 {
     json_obj(j, key);

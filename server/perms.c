@@ -4,11 +4,13 @@
  * perms, which remembers the latest answers for published subjects and the replies it may answer
  * to.
  *
- *   publish    an allow entry matches (or there is no allow list), and no deny entry does;
- * otherwise a reply that was delivered may be answered, so many times and for so long subscribe the
- * same with the subject taken as text: "foo.*" admits "foo.>" too, as in the reference. An entry
- * with a queue counts for queue subscriptions only, and then beside plain ones it decides receive
- * a wildcard subscription may overlap what is denied; its messages are looked at one by one
+ *   publish    an allow entry matches (or there is no allow list), and no deny entry does; or the
+ *              subject is a reply that was delivered: so often, for so long
+ *   subscribe  the same with the subject taken as text: "foo.*" admits "foo.>" too, as in the
+ *              reference; an entry with a queue counts for queue subscriptions only, and decides
+ *              where plain ones match as well
+ *   receive    a wildcard subscription may overlap what is denied: its messages are looked at one
+ *              by one
  *
  * A subject with an empty token matches nothing, neither allowed nor denied.
  *

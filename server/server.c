@@ -7,8 +7,10 @@
  * Whatever fails at open is logged where it failed; server_close() is called all the same and
  * passes over what was never opened.
  *
- * server_stop() says good-bye from inside the loop (JetStream's pullers hear 409, sockets are
- * flushed and closed); server_close() frees afterwards.
+ * server_stop() says good-bye from inside the loop: JetStream's pullers hear 409, the store closes,
+ * clients are closed. What waits for a client that reads is still sent: the loop ends when all are
+ * gone, which takes at most what a connection has for its last words (conn.h). server_close()
+ * frees afterwards.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/server.h"
@@ -214,7 +216,15 @@ static void good_bye(void *arg)
         client_close(cl, CLIENT_SHUTDOWN, NULL);
     client_finish_leaving(srv);
     links_close(srv);
-    loop_stop(srv->loop); /* this turn still frees what was closed */
+    srv->good_bye = true;
+    if (srv->nclosing == 0)
+        server_all_gone(srv);
+}
+
+void server_all_gone(struct server *srv)
+{
+    if (srv->good_bye)
+        loop_stop(srv->loop); /* this turn still frees what was closed */
 }
 
 void server_stop(struct server *srv, int exit_code)

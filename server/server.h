@@ -58,6 +58,7 @@ struct server {
     uint64_t leaving_subs;     /* so many in all */
     struct list resting;       /* clients whose reads wait for someone else's room */
     uint32_t nclients;
+    uint32_t nclosing; /* closed clients whose connection has not said its last word */
     uint64_t total_connections, last_id;
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes;
     uint64_t slow_consumers, stale_connections, stalled_clients;
@@ -80,6 +81,7 @@ struct server {
     struct turn_post
         stop; /* the good-bye, posted: whoever asks for it may be inside a room that closes */
     bool lame_duck, stopping;
+    bool good_bye; /* was said: the loop ends when nclosing is 0 */
     int exit_code;
 };
 
@@ -90,6 +92,8 @@ int server_open(struct server *srv, struct options *opt, const struct options_fl
 void server_run(struct server *srv);
 void server_stop(struct server *srv, int exit_code);
 void server_close(struct server *srv);
+/* The last closed client's connection is gone. */
+void server_all_gone(struct server *srv);
 /* SIGHUP. Errors are logged and leave everything as it was. */
 int server_reload(struct server *srv);
 uint64_t server_next_id(struct server *srv);

@@ -4,7 +4,10 @@
  *     $SYS.REQ.SERVER.PING     system account     {"server":{…},"statsz":{…}}
  *
  * Each is a sink that prepares its answer at once (who asks is known only during the call) and
- * posts it: a publish is never made inside a delivery.
+ * posts it: a publish is never made inside a delivery. Who asks faster than answers leave rests.
+ *
+ * A PING may come over a link, so that a hub lists its sites; who a client of another server is
+ * that one knows.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/sys.h"
@@ -13,8 +16,12 @@
 #include "base/json.h"
 #include "base/list.h"
 #include "base/mem.h"
+#include "server/monitor.h"
+#include "server/options.h"
 #include "server/router.h"
 #include "server/server.h"
+
+#define WAITING_MOST (512u << 10) /* bytes of answers: a user's permissions may be long */
 
 typedef void service_fn(const struct sys *s, const struct client *who, struct json_out *out);
 
@@ -37,6 +44,7 @@ struct answer { /* waits for the post */
 struct sys {
     struct server *srv;
     struct list services, answers;
+    size_t waiting; /* bytes of answers */
     struct turn_post post;
     uint64_t seq; /* of the envelopes */
 };
@@ -51,6 +59,8 @@ static void server_member(const struct sys *s, struct json_out *out)
     json_cstr(out, "name", srv->name);
     json_cstr(out, "host", srv->host);
     json_cstr(out, "id", srv->id);
+    if (srv->boot->leaf.nremotes && srv->boot->server_name) /* as links call it */
+        json_cstr(out, "cluster", srv->boot->server_name);
     if (srv->domain.n)
         json_str(out, "domain", srv->domain);
     json_cstr(out, "ver", SERVER_COMPAT);
@@ -93,6 +103,7 @@ static void ping(const struct sys *s, const struct client *who, struct json_out 
     server_member(s, out);
     json_obj(out, "statsz");
     json_time(out, "start", srv->start);
+    monitor_load(srv, out);
     json_u64(out, "connections", srv->nclients);
     json_u64(out, "total_connections", srv->total_connections);
     json_u64(out, "active_accounts", accounts);
@@ -111,6 +122,7 @@ static void speak(void *arg)
     struct sys *s = arg;
     struct list *e;
 
+    s->waiting = 0;
     while ((e = list_pop(&s->answers))) {
         struct answer *a = LIST_ENTRY(e, struct answer, link);
         struct route_in in = {0};
@@ -130,7 +142,7 @@ static enum sink_result asked(struct sink *sink, struct msg_view *m)
     struct answer *a;
     struct json_out out;
 
-    if (m->reply.n == 0 || !who)
+    if (m->reply.n == 0 || (!who && sv->answer == user_info))
         return SINK_TAKEN;
     a = xcalloc(1, sizeof *a + m->reply.n);
     a->account = sv->account;
@@ -141,8 +153,9 @@ static enum sink_result asked(struct sink *sink, struct msg_view *m)
     sv->answer(s, who, &out);
     list_init(&a->link);
     list_push_back(&s->answers, &a->link);
+    s->waiting += a->text.len;
     turn_post_now(s->srv->turn, &s->post);
-    return SINK_TAKEN;
+    return s->waiting > WAITING_MOST ? SINK_TAKEN_REST : SINK_TAKEN;
 }
 
 static int serve(struct sys *s, struct account *a, struct slice subject, service_fn *answer)

@@ -276,7 +276,7 @@ static enum job_result on_step(struct job *j, const struct job_budget *budget)
             return JOB_WAIT;
         }
         bool over = limits_trim(s, PORTION) && chore_step(c);
-        stream_give_blocks_back(s, false);
+        stream_give_blocks_back(s);
         store_weigh(s->st);
         if (over) {
             chore_done(c, 0);
@@ -382,6 +382,7 @@ struct reclaim {
     struct stream *s; /* NULL: the stream is gone, all of its rows are to go */
     uint32_t sid;
     uint64_t after;  /* rests until this batch is durable */
+    bool sweep;      /* after a purge: subject rows go, too */
     bool sweeping;   /* blocks are done, subject rows are next */
     struct buf from; /* the block asked to go last; then the subject row to go on from */
 };
@@ -434,7 +435,6 @@ static bool blocks_portion(struct reclaim *r)
     struct txn *view = view_open(r->st->db);
     if (!view)
         return true;
-    s->asked_below = 0;
     key_block(&k, s->sid, 0);
     bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
     bool any = on && key_is_block(w.key, s->sid, &first, &part) &&
@@ -445,8 +445,9 @@ static bool blocks_portion(struct reclaim *r)
         buf_add_slice(&r->from, w.key);
     walk_end(&w);
     view_close(r->st->db);
+    s->reclaiming = any;
     if (any)
-        stream_give_blocks_back(s, true);
+        stream_give_blocks_back(s);
     return !any;
 }
 
@@ -486,15 +487,17 @@ static bool sweep_portion(struct reclaim *r)
 
 static bool below_portion(struct reclaim *r)
 {
-    if (!r->sweeping) {
-        r->sweeping = blocks_portion(r);
-        return false;
-    }
-    return sweep_portion(r);
+    if (r->sweeping)
+        return sweep_portion(r);
+    bool over = blocks_portion(r);
+    r->sweeping = over && r->sweep;
+    return over && !r->sweep;
 }
 
 static void reclaim_free(struct reclaim *r)
 {
+    if (r->s)
+        r->s->reclaiming = false;
     list_unlink(&r->link);
     buf_release(&r->from);
     free(r);
@@ -516,17 +519,25 @@ static enum job_result on_reclaim(struct job *j, const struct job_budget *budget
     return JOB_WAIT;
 }
 
-static void reclaim_start(struct store *st, struct stream *s, uint32_t sid)
+static void reclaim_start(struct store *st, struct stream *s, uint32_t sid, bool sweep)
 {
     LIST_EACH(e, &st->reclaims)
-    if (LIST_ENTRY(e, struct reclaim, link)->sid == sid)
-        return;
+    {
+        struct reclaim *r = LIST_ENTRY(e, struct reclaim, link);
+        if (r->sid == sid) {
+            r->sweep |= sweep;
+            return;
+        }
+    }
     struct reclaim *r = xcalloc(1, sizeof *r);
     r->st = st;
     r->s = s;
     r->sid = sid;
+    r->sweep = sweep;
     r->after = st->gather->n;
     job_init(&r->job, "reclaiming", on_reclaim);
+    if (s)
+        s->reclaiming = true;
     list_push_back(&st->reclaims, &r->link);
     st->turn->job_start(st->turn->loop, &r->job);
 }
@@ -534,12 +545,17 @@ static void reclaim_start(struct store *st, struct stream *s, uint32_t sid)
 void reclaim_below(struct stream *s)
 {
     if (!s->memory)
-        reclaim_start(s->st, s, s->sid);
+        reclaim_start(s->st, s, s->sid, true);
+}
+
+void reclaim_blocks(struct stream *s)
+{
+    reclaim_start(s->st, s, s->sid, false);
 }
 
 void reclaim_stream(struct store *st, uint32_t sid)
 {
-    reclaim_start(st, NULL, sid);
+    reclaim_start(st, NULL, sid, false);
 }
 
 void reclaim_end(struct store *st, struct stream *s)

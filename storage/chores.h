@@ -35,7 +35,9 @@ void chores_end(struct stream *s, int err);
 /* A receipt is in: those that rest go on. */
 void chores_wake(struct store *st);
 
-/* Rows below the stream's head. Started when much was removed at once. */
+/* Blocks below the stream's head, until none is left. */
+void reclaim_blocks(struct stream *s);
+/* And the rows of subjects that a purge left behind. */
 void reclaim_below(struct stream *s);
 /* All rows of a stream that is gone. */
 void reclaim_stream(struct store *st, uint32_t sid);

@@ -241,6 +241,17 @@ bool limits_newest(struct stream *s, struct slice subject, uint64_t *seq)
     return !e || index_last(s, e, SEARCH, seq);
 }
 
+/* The first message may be as old as its origin says: one of a mirror. */
+static void expire_in_time(struct stream *s)
+{
+    int64_t age = s->spec.max_age_ns, ts = s->now.last_ts;
+    if (age <= 0 || turn_timer_is_set(&s->expiry))
+        return;
+    int64_t old = clock_wall() - (ts > 0 ? ts : 0);
+    int64_t left = old <= 0 ? age : old < age ? age - old : 0;
+    turn_set(s->st->turn, &s->expiry, clock_mono() + (left < FOR_EVER ? left : FOR_EVER));
+}
+
 /* --- after an append ------------------------------------------------------------------------- */
 
 /* What does the rest of it, NULL when all is done. */
@@ -279,8 +290,7 @@ struct chore *limits_after_append(struct stream *s, const struct record_in *rec,
     }
     if (rec->flags & (REC_ROLLUP_ALL | REC_ROLLUP_SUBJECT))
         rest = roll_up(s, rec, seq);
-    if (s->spec.max_age_ns > 0 && !turn_timer_is_set(&s->expiry))
-        turn_set(s->st->turn, &s->expiry, clock_mono() + s->spec.max_age_ns);
+    expire_in_time(s);
     return rest;
 }
 

@@ -252,6 +252,42 @@ static int lasts_portion(struct store_job *l)
     return l->limit && l->nseqs > l->limit ? E_TOOBIG : 0;
 }
 
+/* What b will tell of the message that left as a hole; NULL: it is not b that took it. */
+static const struct removed *taken_by(const struct batch *b, const struct stream *s, uint64_t seq,
+                                      uint32_t *looks)
+{
+    uint32_t cost = (uint32_t)(b->nremoved / 64);
+    *looks -= cost < *looks ? cost : *looks;
+    for (size_t i = 0; i < b->nremoved; i++)
+        if (b->removed[i].stream == s && b->removed[i].seq == seq && b->removed[i].hole)
+            return &b->removed[i];
+    return NULL;
+}
+
+/* Its removal is on its way to the disk, but its bytes are erased already: it is shown until the
+ * batch tells that it left, and counts as long. Where the batch has no subject to tell, nobody is
+ * told to take it off again. */
+static bool leaving_matches(const struct store_job *l, uint64_t seq, uint32_t *looks)
+{
+    const struct store *st = l->s->st;
+    const struct batch *b = st->flying;
+    const struct removed *r = NULL;
+    if (!l->s->undone.n || !holes_test(&l->s->undone, seq))
+        return false;
+    if (b)
+        r = taken_by(b, l->s, seq, looks);
+    for (const struct list *e = st->ready.next; !r && e != &st->ready; e = e->next) {
+        b = LIST_ENTRY(e, struct batch, link);
+        r = taken_by(b, l->s, seq, looks);
+    }
+    if (!r) {
+        b = st->gather;
+        r = taken_by(b, l->s, seq, looks);
+    }
+    return r && r->text_n &&
+           matches(l, slice_head(slice_skip(buf_slice(&b->text), r->text), r->text_n));
+}
+
 static int count_portion(struct store_job *l)
 {
     struct stream *s = l->s;
@@ -268,9 +304,9 @@ static int count_portion(struct store_job *l)
     for (uint32_t n = PORTION; seq && seq <= l->as_of && n;) {
         struct record rec;
         rec.len = 0;
-        if (stream_live_shown(s, seq) && reader_get(&r, seq, true, &rec) == 0 &&
-            matches(l, rec.subject))
-            l->count++;
+        if (stream_live_shown(s, seq))
+            l->count += reader_get(&r, seq, true, &rec) == 0 ? matches(l, rec.subject)
+                                                             : leaving_matches(l, seq, &n);
         reader_spend(&n, &rec);
         l->pos = seq + 1;
         seq = reader_next(&r, l->pos);

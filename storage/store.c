@@ -114,7 +114,7 @@ static void flush_holes(struct stream *s, size_t *room)
     s->holes_flush = 0;
 }
 
-static void force(struct pin *p, size_t *room)
+static void force(const struct store *st, struct pin *p, size_t *room)
 {
     switch (p->kind) {
     case PIN_CHUNK: {
@@ -137,9 +137,13 @@ static void force(struct pin *p, size_t *room)
         *room = 0;
         return;
     }
-    case PIN_CURSOR:
+    case PIN_CURSOR: {
+        size_t before = st->gather->changes.len;
         cursor_write(p->owner);
+        size_t row = st->gather->changes.len - before;
+        *room -= *room < row ? *room : row;
         return;
+    }
     }
 }
 
@@ -154,7 +158,7 @@ static void force_pins(struct store *st)
     st->trim = true;
     while (p && p->at < half && room) {
         uint64_t was = p->batch;
-        force(p, &room);
+        force(st, p, &room);
         struct pin *next = pins_first(&st->pins);
         if (next == p && p->batch == was)
             break; /* it needs more commits */
@@ -222,7 +226,7 @@ static void trim_touched(struct batch *b)
         if (s->life == STREAM_LIVE) {
             stream_trim(s);
             stream_settle_first_ts(s);
-            stream_give_blocks_back(s, false);
+            stream_give_blocks_back(s);
             compact_when_due(s);
         }
     }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "storage/append.h"
+#include "storage/chores.h"
 #include "storage/cursor.h"
 #include "storage/reader.h"
 #include "storage/salvage.h"
@@ -115,7 +116,7 @@ void stream_forget(struct stream *s)
     pin_clear(&s->state_pin);
     s->touched = 0;
     s->first_ts_stale = false;
-    s->freed = s->holed = s->asked_below = 0;
+    s->freed = s->holed = s->asked_below = s->asked_batch = 0;
     begin_empty(s);
 }
 
@@ -227,13 +228,21 @@ void stream_store_partly(struct stream *s, struct chunk *c)
     store_chunk(s, c);
 }
 
-/* The writer may be reading the chunk, so a copy takes its place, without the record, and is
+/* Only the gathering batch borrows it, and nothing new of it will be told. */
+static bool ours_alone(const struct stream *s, const struct chunk *c)
+{
+    const struct batch *b = s->st->gather;
+    return s->memory ||
+           (c->borrowed == 1 && c->batch == b->n && b->parts[c->part].from == b->parts[c->part].to);
+}
+
+/* The writer may be reading the chunk: then a copy takes its place, without the record, and is
  * stored. */
 void stream_erase_in_chunk(struct stream *s, size_t i, uint64_t seq)
 {
     struct chunk *old = stream_chunk(s, i), *c = old;
     size_t room;
-    if (!s->memory) {
+    if (!ours_alone(s, old)) {
         bool large = (old->flags & BLOCK_PARTS) != 0;
         c = chunk_new(s->st->pool, old->first_seq, large ? old->size - BLOCK_HEAD - 4u : 0);
         if (!c)
@@ -578,21 +587,23 @@ uint64_t stream_blocks_floor(const struct stream *s)
     return rows < s->now.first_seq ? rows : s->now.first_seq;
 }
 
-void stream_give_blocks_back(struct stream *s, bool all)
+void stream_give_blocks_back(struct stream *s)
 {
     if (s->memory) {
         stream_release_chunks(s);
         holes_drop_below(&s->holes, s->shown.first_seq);
         return;
     }
-    if (!all && s->freed < BLOCK_SIZE)
-        return;
     uint64_t below = stream_blocks_floor(s);
-    if (below <= s->asked_below)
+    bool news = s->freed >= BLOCK_SIZE && below > s->asked_below;
+    bool rest = s->reclaiming && s->asked_batch != s->st->gather->n;
+    if (!news && !rest)
         return;
     s->freed = 0;
     s->asked_below = below;
+    s->asked_batch = s->st->gather->n;
     change_trim(stream_batch(s), s->sid, below, BLOCKS_A_COMMIT);
+    reclaim_blocks(s); /* until none is left */
     if (s->shown.first_seq >= below)
         holes_drop_below(&s->holes, below);
 }

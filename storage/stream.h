@@ -77,7 +77,9 @@ struct stream {
     uint64_t freed;       /* accounted bytes removed since blocks were trimmed last */
     uint64_t holed;       /* and of them not at the head, since the last compaction */
     struct compaction *compaction; /* under way, or NULL */
-    uint64_t asked_below;          /* blocks below this number were asked to go */
+    uint64_t asked_below;          /* blocks below this number were asked to go, */
+    uint64_t asked_batch;          /* last in this batch, */
+    bool reclaiming;               /* and some of them may be left: more go with each commit */
     struct list cursors;
     uint32_t next_cid;
     struct list parked; /* appends that wait for the index or the duplicate window, */
@@ -165,8 +167,9 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject);
 void stream_settle_first(struct stream *s);
 /* Blocks that end below this number may go: the index has all effects of what was trimmed. */
 uint64_t stream_blocks_floor(const struct stream *s);
-/* Asks for the blocks below the head to be deleted when that is worth it. */
-void stream_give_blocks_back(struct stream *s, bool all);
+/* Asks for blocks below the head to be deleted when that is worth it: some with each commit, until
+ * none is left. */
+void stream_give_blocks_back(struct stream *s);
 /* Reads the newest record's id when it isn't known. */
 void stream_know_last_id(struct stream *s);
 uint64_t stream_account(const struct stream *s, const struct record *r);

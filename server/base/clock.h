@@ -26,6 +26,12 @@ void clock_tick(
 int64_t clock_mono_exact(void); /* any thread */
 int64_t clock_wall_exact(void); /* any thread */
 
+/* at + ns, ns >= 0: a wait that a peer has chosen may reach beyond the end of time, INT64_MAX. */
+static inline int64_t clock_after(int64_t at, int64_t ns)
+{
+    return at > INT64_MAX - ns ? INT64_MAX : at + ns;
+}
+
 /* Tests: from now on the clocks stand still at these values until the next call; clock_unfake()
  * ends it. */
 void clock_fake(int64_t mono_ns, int64_t wall_ns);

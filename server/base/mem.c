@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,11 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+
+void mem_settle(void)
+{
+    (void)mallopt(M_MXFAST, 0); /* glibc's lists of small pieces that are not merged */
+}
 
 void mem_refused(size_t n)
 {

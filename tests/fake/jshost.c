@@ -301,8 +301,13 @@ size_t jshost_send(struct jshost *h, void *account, const char *subject, const c
                          .reply = slice_cstr(reply),
                          .hdr = slice_cstr(hdr),
                          .payload = slice_cstr(payload)};
-    size_t heard = deliver(h, account, &m);
-    msg_view_done(&m);
+    return jshost_hear(h, account, &m);
+}
+
+size_t jshost_hear(struct jshost *h, void *account, struct msg_view *m)
+{
+    size_t heard = deliver(h, account, m);
+    msg_view_done(m);
     return heard;
 }
 

@@ -50,6 +50,8 @@ void jshost_unwant(struct jshost *h, const char *pattern);
  * is empty. */
 size_t jshost_send(struct jshost *h, void *account, const char *subject, const char *reply,
                    const char *hdr, const char *payload);
+/* The same with a view. */
+size_t jshost_hear(struct jshost *h, void *account, struct msg_view *m);
 /* Publishes with a fresh inbox and waits for one answer (at most ten seconds, without sleeping when
  * nothing is awaited from other threads); NULL when there is none. */
 struct jshost_msg *jshost_request(struct jshost *h, void *account, const char *subject,

@@ -247,3 +247,9 @@ def test_system_accounts_linked(make, make_relay, site_kind):
         h.hello(user="a", **{"pass": "p"})
         assert who_answers(h, "$JS.site.API.INFO") == "site" and who_answers(h, "$JS.API.INFO") == "hub"
     assert not links[0].saw("up", rb"LS\+ \$(JSC|NRG|JS\.API|KV)")
+    with hub.raw() as h:  # what `nats server list` asks
+        h.hello(user="sys", **{"pass": "p"})
+        h.send("SUB names 1", "PUB $SYS.REQ.SERVER.PING names 0", "")
+        answers = [json.loads(h.message().payload) for _ in range(2)]
+        assert {(a["server"]["name"], a["server"].get("cluster")) for a in answers} == {("hub", None), ("site", "site")}
+        assert all(a["statsz"]["mem"] > 0 and a["statsz"]["cores"] > 0 and "cpu" in a["statsz"] for a in answers)

@@ -148,3 +148,26 @@ def test_a_site_that_is_the_hub_closes_on_a_violation(make, site_kind):
         assert any(re.match("-ERR 'Permissions Violation for Subscription to \"secret.x\"'", line)
                    for line in said), said
         wait_for(lambda: site.links() == 0, 5, "the end of the link")
+
+
+def test_a_literal_that_may_not_leave_counts_for_nobody(make, site_kind):
+    """75: two hubs and a queue group of both; what one may not have goes to the other, always, and nobody behind the
+    site hears that the first one wants it."""
+    with FakeHub() as hub, FakeHub() as free, FakeHub() as below:
+        site = make(site_kind, name="site", remotes=[leaf_remote(hub.port, deny_exports=["held.>"]), leaf_remote(free.port),
+                                                     leaf_remote(below.port, hub=True)])
+        strict, other, leaf = hub.join(), free.join(), below.join()
+        strict.send("LS+ held.work group 1000", "LS+ held.plain", "LS+ held.only group 1", "LS+ seen")
+        wait_knows(site, "seen")
+        other.send("LS+ held.work group 1")
+        wait_knows(site, "held.work")
+        lines = leaf.announced()
+        assert "LS+ seen" in lines and not [l for l in lines if "held.plain" in l or "held.only" in l], lines
+        with site.raw() as s:
+            s.hello()
+            for i in range(20):
+                s.send("PUB held.work 1", "x")
+            s.sync()
+            for i in range(20):
+                words, body = other.leaf_message()
+                assert words[:2] == ["LMSG", "held.work"]

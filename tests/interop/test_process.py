@@ -222,6 +222,47 @@ def test_usr2_leaves_without_a_jolt(make, site_kind):
     assert gone(server, 20) == 0
 
 
+@pytest.mark.parametrize("number, line", [(signal.SIGTERM, "Initiating Shutdown"), (signal.SIGUSR2, "Closing existing clients")])
+def test_what_waits_for_a_client_is_sent_before_the_end(make, site_kind, number, line):
+    """More than the kernel takes; the client begins to read when it is closed."""
+    server = make(site_kind, monitor=False, config='lame_duck_duration: "30s"\nlame_duck_grace_period: "10ms"')
+    messages, one = 7000, b"PUB much 1000\r\n" + b"x" * 1000 + b"\r\n"
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        slow.connect(("127.0.0.1", server.port))
+        slow.settimeout(30)
+        slow.sendall(b'CONNECT {"verbose":false}\r\nSUB much 1\r\nPING\r\n')
+        heard = b""
+        while b"PONG" not in heard:
+            heard += slow.recv(65536)
+        with server.raw(timeout=30) as speaker:
+            speaker.hello()
+            for _ in range(messages // 50):
+                speaker.send_bytes(one * 50)
+            speaker.sync()
+        server.signal(number)
+        server.wait_log(line)
+        got = bytearray()
+        while chunk := slow.recv(1 << 20):
+            got += chunk
+        assert got.count(b"MSG much 1 1000\r\n") == messages
+    assert gone(server, 40) == 0
+
+
+def test_who_asks_faster_than_answers_leave_rests(make):
+    """A user's permissions are long, a question is short: the answers of one read would be hundreds of megabytes."""
+    allow = ["$SYS.>"] + [f"plant.hall-{i}.machine.temperature.>" for i in range(500)]
+    users = [{"user": "a", "password": "p", "permissions": {"publish": {"allow": allow}}}]
+    server = make("frond", config=f"authorization {{ users: {json.dumps(users)} }}")
+    with server.raw(timeout=60) as c:
+        c.hello(user="a", **{"pass": "p"})
+        c.send("SUB me 1")
+        c.send_bytes(b"PUB $SYS.REQ.USER.INFO me 0\r\n\r\n" * 500)
+        for _ in range(500):
+            assert len(json.loads(c.message(60).payload)["data"]["permissions"]["publish"]["allow"]) == 501
+    assert server.http("/varz")["stalled_clients"] > 0
+
+
 def test_a_receiver_that_does_not_read_is_closed_and_hurts_nobody(make, site_kind):
     server = make(site_kind, config="max_pending: 8mb\nwrite_deadline: \"60s\"")
     with server.raw() as slow, server.raw() as good, server.raw(timeout=30) as speaker:

@@ -7,6 +7,7 @@ from .conversation import Step
 CONSUMERS = {"S": ("P", "Q", "R"), "T": ("U", "V", "W")}  # streams, and the names of their consumers
 COPIES = ("M", "C")  # streams that copy others
 HOUR = 3600 * 10**9
+TIMES = ("2020-01-01T00:00:00Z", "2090-01-01T00:00:00Z")
 TOKENS = ("a", "b", "c")
 
 
@@ -18,8 +19,10 @@ def origins(config):
 class Author:
     """Writes the steps of a history; knows roughly what there is, so that most requests make sense."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, wide=False):
         self.rnd = random.Random(seed)
+        self.wide = wide    # more kinds of requests; without, a seed makes the histories it made before there were these
+        self.passing = {}   # of the consumers, by name: whether they have no durable_name
         self.streams = {}   # name: {"retention": …, "storage": …, "consumers": {names}, "turned": it may be of
                             # interest now and then, "unacked": had a consumer without acks}
         self.sent = 0
@@ -28,6 +31,10 @@ class Author:
         self.others = set() # streams beside S and T
         self.listed = set() # consumers that may deliver a list, the last of each subject
         self.acks = {}      # where something can be acknowledged, as the player heard it: "P.3"
+
+    def chance(self, of):
+        """Whether one of the newer kinds comes now."""
+        return self.wide and self.rnd.random() < of
 
     def step(self):
         r = self.rnd
@@ -98,6 +105,8 @@ class Author:
                                    ("consumer_limits", {"max_ack_pending": r.randint(3, 9)}, 0 if old else 0.05)):
             if r.random() < chance:
                 c[key] = value
+        if self.chance(0.05):
+            c["subjects"] = r.choice((["s.>", "t.>"], [f"{name.lower()}.>", "more.*", "x.>"]))
         return c
 
     def transform(self, name):
@@ -191,9 +200,13 @@ class Author:
             body = {"batch": r.randint(1, 5), "next_by_subj": self.subject(name, wild=True)}
             if r.random() < 0.8:
                 body["seq"] = r.randint(1, self.sent + 2)
+            elif self.chance(0.5):
+                body["start_time"] = r.choice(TIMES)
         else:
             body = {"multi_last": sorted({self.subject(name, wild=True) for _ in range(r.randint(1, 3))})}
-            if r.random() < 0.4:
+            if self.chance(0.2):
+                body["up_to_time"] = TIMES[1]
+            elif r.random() < 0.4:
                 body["up_to_seq"] = r.randint(1, self.sent + 2)
             if r.random() < 0.3:
                 body["batch"] = r.randint(1, 4)
@@ -203,6 +216,9 @@ class Author:
 
     def which(self, name):
         r = self.rnd
+        if self.chance(0.2):
+            return r.choice(({"start_time": r.choice(TIMES)}, {"start_time": r.choice(TIMES), "next_by_subj": self.subject(name, wild=True)},
+                             {"next_by_subj": self.subject(name, wild=True)}, {"seq": 1, "last_by_subj": self.subject(name)}, {"seq": 0}, {}))
         kind = r.randrange(4)
         if kind == 0:
             return {"last_by_subj": self.subject(name, wild=r.random() < 0.3)}
@@ -211,10 +227,16 @@ class Author:
         return {"seq": r.randint(1, self.sent + 2)}
 
     def delete_message(self):
-        return self.request(f"$JS.API.STREAM.MSG.DELETE.{self.stream()}", {"seq": self.rnd.randint(1, self.sent + 2)})
+        body = {"no_erase": True} if self.chance(0.3) else {}
+        return self.request(f"$JS.API.STREAM.MSG.DELETE.{self.stream()}", {"seq": self.rnd.randint(1, self.sent + 2), **body})
 
     def lists(self):
         name = self.stream()
+        if self.chance(0.5):
+            return self.request(*self.rnd.choice((
+                ("$JS.API.CONSUMER.INFO." + ".".join(self.consumer()),), (f"$JS.API.CONSUMER.NAMES.{name}", {"offset": 1}),
+                (f"$JS.API.CONSUMER.LIST.{name}", {"offset": 1}), ("$JS.API.STREAM.NAMES", {"offset": 1}),
+                (f"$JS.API.STREAM.INFO.{name}",), (f"$JS.API.STREAM.INFO.{name}", {"subjects_filter": ">", "offset": 1}))))
         return self.request(*self.rnd.choice((
             ("$JS.API.STREAM.LIST",), ("$JS.API.STREAM.NAMES",), ("$JS.API.INFO",), (f"$JS.API.CONSUMER.NAMES.{name}",),
             ("$JS.API.STREAM.NAMES", {"subject": self.subject(name, wild=True)}), ("$JS.API.STREAM.LIST", {"offset": 1}),
@@ -242,7 +264,9 @@ class Author:
                                      "Nats-Schedule: @every 1m", "Nats-Expected-Last-Sequence: x", "A: b",
                                      "Nats-Expected-Last-Subject-Sequence-Subject: s.a.a",
                                      "Nats-Expected-Last-Subject-Sequence: 1\\r\\nNats-Expected-Last-Subject-Sequence-Subject: s.*.a")))
-        return Step(">", self.subject(name), body="x" * r.choice((0, 1, 5, 20, 70)), headers=headers,
+        subject = self.subject(name)
+        size = 3000 if self.chance(0.02) else r.choice((0, 1, 5, 20, 70))
+        return Step(">", subject, body="x" * size, headers=headers,
                     count=0 if r.random() < 0.03 else 1)
 
     # -- consumers --
@@ -290,11 +314,24 @@ class Author:
         pushed = self.pushed.setdefault(name, r.random() < 0.15)
         if pushed and r.random() < 0.95:
             c["deliver_subject"] = r.choice(("later.push", "later.push", "nobody.hears"))
+            if self.chance(0.2):
+                c.update(r.choice(({"idle_heartbeat": HOUR}, {"deliver_group": "g"})))
             c = {key: value for key, value in c.items() if key not in ("max_batch", "max_bytes", "max_waiting", "max_expires")}
         if stream in self.streams:
             self.streams[stream]["consumers"].add(name)
         action = r.choices(({}, {"action": "create"}, {"action": "update"}), (90, 5, 5))[0]
-        return self.request(f"$JS.API.CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": c, **action})
+        where = f"CREATE.{stream}.{name}"
+        if self.chance(0.1):
+            where = f"DURABLE.{where}"
+        elif "filter_subject" in c and self.chance(0.2):
+            where += f".{c['filter_subject']}"
+        if name not in self.passing:
+            self.passing[name] = self.chance(0.1)
+        if self.passing[name]:
+            where = where.removeprefix("DURABLE.")
+            c["inactive_threshold"] = HOUR
+            del c["durable_name"]
+        return self.request(f"$JS.API.CONSUMER.{where}", {"stream_name": stream, "config": c, **action})
 
     def delete_consumer(self):
         stream, name = self.consumer()
@@ -343,9 +380,13 @@ class Author:
 
     def reset(self):
         stream, name = self.consumer()
+        if self.chance(0.3):
+            return self.request(f"$JS.API.CONSUMER.RESET.{stream}.{name}", self.rnd.choice((None, {}, {"seq": 0})))
         return self.request(f"$JS.API.CONSUMER.RESET.{stream}.{name}", {"seq": self.rnd.randint(1, self.sent + 1)})
 
     def pause(self):
         stream, name = self.consumer()
+        if self.chance(0.3):
+            return self.request(f"$JS.API.CONSUMER.PAUSE.{stream}.{name}", self.rnd.choice((None, {})))
         return self.request(f"$JS.API.CONSUMER.PAUSE.{stream}.{name}",
                             {"pause_until": self.rnd.choice(("2090-01-01T00:00:00Z", "2020-01-01T00:00:00Z"))})

@@ -24,7 +24,7 @@ def table(files, words, verbose):
     return bool(wrong)
 
 
-def random_steps(steps, seed, place, enough=5, tell=False, first=0):
+def random_steps(steps, seed, place, enough=5, tell=False, first=0, wide=False):
     """Plays so many steps; a story for each history that differs, at most enough."""
     count = first + -(-steps // LENGTH)
     stories = []
@@ -34,7 +34,7 @@ def random_steps(steps, seed, place, enough=5, tell=False, first=0):
         try:
             for n in range(first, count):
                 length = min(LENGTH, steps - (n - first) * LENGTH)
-                history, found = histories.improvise(seed * 1000 + n, length, servers, next(users))
+                history, found = histories.improvise(seed * 1000 + n, length, servers, next(users), wide)
                 if len(history) < length and not found and tell:
                     print(f"history {n} ends after {len(history)} steps", flush=True)
                 if found and tell:
@@ -81,12 +81,14 @@ def main():
     parser.add_argument("--enough", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--wide", action="store_true")
     asked = parser.parse_args()
     if asked.files:
         sys.exit(table(asked.files, asked.words, asked.verbose))
     began = time.monotonic()
     with ports_given_back(), tempfile.TemporaryDirectory() as place:
-        stories = random_steps(asked.steps, asked.seed, place, asked.enough, tell=True, first=asked.first)
+        stories = random_steps(asked.steps, asked.seed, place, asked.enough, tell=True, first=asked.first,
+                               wide=asked.wide)
     print(f"{asked.steps} random steps, seed {asked.seed}: {len(stories)} differences in {time.monotonic() - began:.0f} s")
     sys.exit(bool(stories))
 

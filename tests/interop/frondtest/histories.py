@@ -127,7 +127,7 @@ def comparable(step, text, restarted):
         text = FILTER.sub(r"\1", text)
     if restarted:
         text = re.sub('"mirror_direct":(true|false)', '"mirror_direct":null', text)
-        if step.words.startswith("$JS.API.CONSUMER.CREATE") and '"config":' in text:
+        if step.words.startswith(("$JS.API.CONSUMER.CREATE", "$JS.API.CONSUMER.DURABLE.CREATE")) and '"config":' in text:
             return "made"  # told as it was at the start
     return text
 
@@ -137,7 +137,8 @@ def known(step, theirs):
     return '"up_to_seq"' in step.body and theirs == ["|NATS/1.0 404 No Results||"]
 
 
-HARMLESS = tuple(f"$JS.API.{words}" for words in ("INFO", "STREAM.LIST", "STREAM.NAMES", "CONSUMER.NAMES"))
+HARMLESS = tuple(f"$JS.API.{words}" for words in ("INFO", "STREAM.LIST", "STREAM.NAMES", "STREAM.INFO", "CONSUMER.NAMES",
+                                                  "CONSUMER.LIST", "CONSUMER.INFO"))
 LOOKS = [Step(">", "$JS.API.STREAM.LIST"), *(Step(">", f"$JS.API.CONSUMER.LIST.{name}") for name in CONSUMERS)]
 CLOSE_LOOKS = LOOKS + [Step(">", f"$JS.API.STREAM.INFO.{name}", body='{"subjects_filter":">","deleted_details":true}')
                        for name in (*CONSUMERS, "KV_B", "OBJ_O", *COPIES)]
@@ -164,9 +165,9 @@ def replay(steps, servers, user):
     return None
 
 
-def improvise(seed, count, servers, user):
+def improvise(seed, count, servers, user, wide=False):
     """A history of count steps while it is played: (the steps, the first difference or None)."""
-    author, steps = Author(seed), []
+    author, steps = Author(seed, wide), []
     with Pair(servers, user) as pair:
         for n in range(count):
             author.acks = [ack for ack in pair.players[0].acks if ack in pair.players[1].acks]
@@ -176,7 +177,7 @@ def improvise(seed, count, servers, user):
             steps.append(step)
             found = pair.differs(steps[-1], CLOSE_LOOKS if n % 8 == 7 else LOOKS, patience_with(steps))
             if found:
-                return steps, None if stalled(found, author) or pair.raced(step, found) else found
+                return steps, None if stalled(found, author) or held(step, found) or pair.raced(step, found) else found
     return steps, None
 
 
@@ -185,6 +186,18 @@ def stalled(found, author):
     there a history ends (docs/differences.md)."""
     step, theirs, _ = found
     return ".MSG.NEXT." in step.words and step.words.split(".")[-1] in author.listed and any("|NATS/1.0 40" in text for text in theirs)
+
+
+def held(step, found):
+    """A purge freed a full window: the genuine server serves who waits there when something else wakes the consumer;
+    there a history ends, too."""
+    look, *heard = found
+    if ".STREAM.PURGE." not in step.words or ".CONSUMER.LIST." not in look.words:
+        return False
+    theirs, ours = ({c["name"]: c for c in listed(texts, "consumers")} for texts in heard)
+    return theirs.keys() == ours.keys() and all(
+        one == ours[name] or one["num_waiting"] and one["delivered"]["consumer_seq"] < ours[name]["delivered"]["consumer_seq"]
+        for name, one in theirs.items())
 
 
 def shorten(steps, fails, tries=120):

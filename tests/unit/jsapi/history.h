@@ -9,32 +9,11 @@
 #define TEST_HISTORY_H
 
 #include "consumer_site.h"
+#include "dice.h"
 #include "jsapi/consumer.h"
 #include "storage/store.h"
 
 enum { STREAMS = 3, CONSUMERS = 4, SEQS = 4096, POOL = 48, IDS = 12, INBOXES = 512 };
-
-/* --- dice ------------------------------------------------------------------------------------ */
-
-static uint64_t die;
-
-static void dice_for(uint64_t seed, uint64_t step)
-{
-    die = seed * 0x9E3779B97F4A7C15u + step * 0xBF58476D1CE4E5B9u + 1; /* splitmix64's constants */
-}
-
-static uint32_t roll(uint32_t n)
-{
-    uint64_t z = die += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return (uint32_t)((z ^ (z >> 31)) % n);
-}
-
-static bool chance(uint32_t percent)
-{
-    return roll(100) < percent;
-}
 
 /* --- what we know ---------------------------------------------------------------------------- */
 

@@ -276,6 +276,28 @@ static void restart(struct site *s)
     site_up(s);
 }
 
+#define TAKES_B(name)                                                                              \
+    "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"" name                                  \
+    "\",\"ack_policy\":\"explicit\",\"filter_subject\":\"o.b\"}}"
+
+/* A queue's message is for one consumer: an update counts from the moment it was taken. */
+static void the_filter_of_an_update_under_way_is_taken(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, ",\"retention\":\"workqueue\"");
+    make_consumer(s, "A", ",\"filter_subject\":\"o.a\"" EXPLICIT);
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.A", "_INBOX.a", NULL, TAKES_B("A"));
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.B", "_INBOX.b", NULL, TAKES_B("B"));
+    struct jshost_msg *m = jshost_wait(&s->h, "_INBOX.b");
+    assert_non_null(m);
+    assert_int_equal(number_in(m->text, "\"err_code\":"), 10100); /* not unique */
+    jshost_msg_free(m);
+    m = jshost_wait(&s->h, "_INBOX.a");
+    assert_non_null(m);
+    assert_null(strstr(m->text, "\"error\""));
+    jshost_msg_free(m);
+}
+
 static void a_list_of_which_nothing_was_delivered_outlives_a_restart(void **state)
 {
     struct site *s = *state;
@@ -537,6 +559,7 @@ int main(void)
         T(a_message_deleted_while_pending_is_terminated),
         T(messages_that_leave_together_are_terminated_each),
         T(the_subjects_of_an_update_under_way_are_taken),
+        T(the_filter_of_an_update_under_way_is_taken),
         T(a_list_of_which_nothing_was_delivered_outlives_a_restart),
         T(a_message_below_an_ack_of_all_that_left_is_not_delivered_again),
         T(a_purge_moves_everybody_up),

@@ -9,6 +9,9 @@
 #include "consumer_site.h"
 
 #include "base/fault.h"
+#include "jsapi/consumer.h"
+#include "storage/store.h"
+#include "storage/writer.h"
 
 #ifdef FROND_FAULTS
 
@@ -120,10 +123,98 @@ static void a_consumer_in_memory_leaves_nothing_behind(void **state)
         all_is_worked_off_once(n, ",\"mem_storage\":true");
 }
 
+/* The commit that fails ends the count of a consumer in memory that is being made: it is refused
+ * rather than told a number that nobody knows. */
+static void a_count_that_a_failure_ends_is_no_number(void **state)
+{
+    static const char body[] =
+        "{\"stream_name\":\"S\",\"config\":{\"name\":\"W\",\"mem_storage\":true,"
+        "\"filter_subject\":\"o.>\",\"deliver_policy\":\"last_per_subject\","
+        "\"ack_policy\":\"none\"}}";
+    struct site *s = *state;
+    make_stream(s, "");
+    publish(s, "o.a", "x");
+    publish(s, "o.b", "x");
+    fault_set("commit:1");
+    jshost_send(&s->h, ACC, "o.c", "_INBOX.refused", NULL, "x");
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.W", "_INBOX.w", NULL, body);
+    while (!s->store->flying)
+        fake_turn_once(&s->ft);
+    const struct js_stream *stream = js_stream_find(s->acc, SLICE("S"));
+    const struct js_consumer *c = consumers_find(stream->consumers, SLICE("W"));
+    assert_true(c &&
+                c->counting); /* the list is there, what comes behind it is a turn of its own */
+    writer_wait(s->store->writer);
+    store_on_back(s->store); /* mail is read before jobs go on */
+    fault_set(NULL);
+    struct jshost_msg *m = jshost_wait(&s->h, "_INBOX.w");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"error\""));
+    jshost_msg_free(m);
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.W", body);
+    assert_int_equal(info(s, "W", NULL, "num_pending"), 2);
+}
+
+/* Its messages were to leave with it. It is back, and so are they, whatever another one, in memory,
+ * has passed over. */
+static void a_deletion_that_failed_takes_no_messages(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, ",\"retention\":\"interest\"");
+    make_consumer(s, "D", ",\"filter_subject\":\"o.d\"" EXPLICIT);
+    make_consumer(s, "M", ",\"filter_subject\":\"o.m\",\"mem_storage\":true" EXPLICIT);
+    publish_n(s, "o.d", 3);
+    publish(s, "o.m", "what M is for");
+    pull(s, "M", "_INBOX.m", "1");
+    expect_msg(s, "_INBOX.m", 4, 1, 1, &g);
+    fault_set("commit:1");
+    ask_error(s, "$JS.API.CONSUMER.DELETE.S.D", "", 10104);
+    fault_set(NULL);
+    fake_turn_advance(&s->ft, 5 * NS_PER_S);
+    publish(s, "o.m", "another commit");
+    assert_int_equal(stream_msgs(s), 5);
+    pull(s, "D", "_INBOX.d", "3");
+    for (uint64_t q = 1; q <= 3; q++)
+        expect_msg(s, "_INBOX.d", q, q, 1, &g);
+}
+
+/* It was deleted, and one in memory took its name; but the disk did not hear of the deletion. */
+static void a_deletion_that_failed_brings_the_old_one_back(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, "");
+    publish_n(s, "o.a", 3);
+    make_consumer(s, "C", ",\"description\":\"the old one\"" EXPLICIT);
+    fault_set("commit:1");
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.DELETE.S.C", "_INBOX.deleted", NULL, "");
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.C", "_INBOX.made", NULL,
+                "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"C\",\"mem_storage\":true,"
+                "\"ack_policy\":\"explicit\"}}");
+    struct jshost_msg *m = jshost_wait(&s->h, "_INBOX.made");
+    assert_non_null(m);
+    assert_null(strstr(m->text, "\"error\""));
+    jshost_msg_free(m);
+    m = jshost_wait(&s->h, "_INBOX.deleted");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"error\""));
+    jshost_msg_free(m);
+    fault_set(NULL);
+    fake_turn_run(&s->ft);
+    char *text = ask(s, "$JS.API.CONSUMER.INFO.S.C", "");
+    assert_non_null(strstr(text, "the old one"));
+    assert_int_equal(number_in(text, "\"num_pending\":"), 3);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_commit_may_fail),
+        cmocka_unit_test_setup_teardown(a_count_that_a_failure_ends_is_no_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_deletion_that_failed_takes_no_messages, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_deletion_that_failed_brings_the_old_one_back, setup,
+                                        teardown),
         cmocka_unit_test(a_consumer_in_memory_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -554,6 +554,70 @@ static void an_ephemeral_dies_without_anybody(void **state)
     ask_error(s, "$JS.API.CONSUMER.INFO.S.e", "", 10014);
 }
 
+/* What an update asks for is taken while it is on its way to the disk. */
+static void changes_at_once_keep_a_work_queue_apart(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, ",\"retention\":\"workqueue\"");
+    make_consumer(s, "A", EXPLICIT ",\"filter_subject\":\"o.a\"");
+    assert_int_equal(
+        jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.A", "_INBOX.x", NULL,
+                    "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"A\"" EXPLICIT
+                    ",\"filter_subject\":\"o.b\"}}"),
+        1);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.B",
+              "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"B\"" EXPLICIT
+              ",\"filter_subject\":\"o.b\"}}",
+              10100);
+}
+
+#define COPIES                                                                                     \
+    "{\"stream_name\":\"S\",\"config\":{\"name\":\"src\",\"ack_policy\":\"none\",\"max_deliver\":" \
+    "1,"                                                                                           \
+    "\"flow_control\":true,\"idle_heartbeat\":1000000000,\"deliver_subject\":\"dd\",\"direct\":"   \
+    "true,"                                                                                        \
+    "\"sourcing\":true}}"
+
+/* A hub that was away asks anew, whatever consumers the site has; and they as they like. */
+static void who_copies_a_work_queue_shares_it(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, ",\"retention\":\"workqueue\"");
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.src", COPIES);
+    make_consumer(s, "A", EXPLICIT ",\"filter_subject\":\"o.a\"");
+    make_consumer(s, "B", EXPLICIT ",\"filter_subject\":\"o.b\"");
+    make_consumer(s, "B", EXPLICIT ",\"filter_subject\":\"o.b\"");
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.src", COPIES);
+    ask_error(s, "$JS.API.CONSUMER.CREATE.S.C",
+              "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"C\"" EXPLICIT
+              ",\"filter_subject\":\"o.*\"}}",
+              10100);
+}
+
+#define FOR_EVER "9223372036854775807"
+
+static void waits_without_end_are_no_past(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    make_stream(s, MEMORY);
+    publish_n(s, "o.a", 1);
+    ask_ok(s, "$JS.API.CONSUMER.CREATE.S.e",
+           "{\"stream_name\":\"S\",\"config\":{\"ack_policy\":\"explicit\",\"ack_wait\":" FOR_EVER
+           ",\"inactive_threshold\":" FOR_EVER "}}");
+    pull(s, "e", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    fake_turn_advance(&s->ft, 60 * NS_PER_S);
+    ack(s, &g, "-NAK {\"delay\":" FOR_EVER "}");
+    fake_turn_advance(&s->ft, 60 * NS_PER_S);
+    assert_int_equal(info(s, "e", NULL, "num_ack_pending"), 1);
+    pull(s, "e", "_INBOX.p", "1");
+    expect_nothing(s, "_INBOX.p");
+    pull(s, "e", "_INBOX.p", "{\"batch\":1,\"expires\":" FOR_EVER "}");
+    fake_turn_advance(&s->ft, 60 * NS_PER_S);
+    assert_int_equal(info(s, "e", NULL, "num_waiting"), 2);
+}
+
 static void a_pause_stops_and_ends(void **state)
 {
     struct site *s = *state;
@@ -647,6 +711,9 @@ int main(void)
         T(flow_control_closes_the_window),
         T(create_has_its_rules),
         T(an_ephemeral_dies_without_anybody),
+        T(waits_without_end_are_no_past),
+        T(who_copies_a_work_queue_shares_it),
+        T(changes_at_once_keep_a_work_queue_apart),
         T(a_pause_stops_and_ends),
         T(a_reset_starts_anew),
         T(the_answer_to_a_reset_comes_before_deliveries),

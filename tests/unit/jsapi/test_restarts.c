@@ -21,8 +21,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "history.h"
 
-#include <sys/wait.h>
-
 enum { STEPS = 70 };
 
 /* --- the end, and a new beginning ------------------------------------------------------------ */
@@ -142,10 +140,6 @@ static void restart(void)
 }
 
 /* --- streams --------------------------------------------------------------------------------- */
-
-#define PICK(...)                                                                                  \
-    ((const char *[]){                                                                             \
-        __VA_ARGS__}[roll(sizeof((const char *[]){__VA_ARGS__}) / sizeof(const char *))])
 
 static void stream_config(unsigned s, uint64_t shape, struct buf *b)
 {
@@ -654,59 +648,10 @@ static void what_was_answered_is_so_after_a_restart(void **state)
         play(seed, STEPS, NULL, false);
 }
 
-/* --- by hand --------------------------------------------------------------------------------- */
-
-static bool fails(uint64_t seed, unsigned steps, const bool *skip)
-{
-    int status = 0;
-    pid_t pid = fork();
-    if (!pid) {
-        assert_non_null(freopen("/dev/null", "w", stdout));
-        assert_non_null(freopen("/dev/null", "w", stderr));
-        alarm(60);
-        play(seed, steps, skip, false);
-        _exit(0);
-    }
-    waitpid(pid, &status, 0);
-    return status != 0;
-}
-
-static void shrink(uint64_t seed, unsigned steps)
-{
-    bool *skip = xcalloc(steps + 1, sizeof *skip);
-    while (steps > 1 && fails(seed, steps - 1, skip))
-        steps--;
-    for (unsigned size = steps / 2; size; size /= 2)
-        for (unsigned from = 1; from <= steps; from += size) {
-            bool *less = xmalloc(steps + 1);
-            memcpy(less, skip, steps + 1);
-            for (unsigned i = from; i < from + size && i <= steps; i++)
-                less[i] = true;
-            if (fails(seed, steps, less))
-                memcpy(skip, less, steps + 1);
-            free(less);
-        }
-    fflush(stdout);
-    play(seed, steps, skip, true);
-    free(skip);
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_answered_is_so_after_a_restart),
     };
-    uint64_t from = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
-    uint64_t to = argc > 3 ? strtoull(argv[3], NULL, 10) : STEPS;
-    if (argc < 2)
-        return cmocka_run_group_tests(tests, NULL, NULL);
-    if (strcmp(argv[1], "run") == 0)
-        play(from, (unsigned)to, NULL, true);
-    else if (strcmp(argv[1], "shrink") == 0)
-        shrink(from, (unsigned)to);
-    else
-        for (uint64_t seed = from; seed <= to; seed++)
-            if (fails(seed, STEPS, NULL))
-                printf("seed %lu fails\n", (unsigned long)seed), fflush(stdout);
-    return 0;
+    return argc < 2 ? cmocka_run_group_tests(tests, NULL, NULL) : by_hand(argc, argv, STEPS);
 }

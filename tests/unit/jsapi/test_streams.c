@@ -43,6 +43,22 @@ static char *member(const char *text, const char *key)
     return slice_dup(slice_of(at, strcspn(at, "\"")));
 }
 
+/* A mirror's may have 2^40 of them. */
+static void of_very_many_deleted_messages_a_million_are_told(void **state)
+{
+    (void)state;
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"subjects\":[\"a.>\"]}");
+    jsscene_expect(&s, "a.1", "x", "{\"stream\":\"A\",\"seq\":1}");
+    struct record_in rec = {.subject = SLICE("a.2"), .flags = REC_EXACT, .seq = 1ull << 40};
+    struct stream *store = store_stream_find(s.store, SLICE("$G"), SLICE("A"));
+    assert_int_equal(store_append(store, &rec, NULL, NULL), 0);
+    jsscene_expect(&s, "a.3", "x", "{\"stream\":\"A\",\"seq\":1099511627777}");
+    char *info = jsscene_ask(&s, API "STREAM.INFO.A", "{\"deleted_details\":true}");
+    assert_non_null(strstr(info, "\"num_deleted\":1099511627774,\"deleted\":[2,3,4,"));
+    assert_non_null(strstr(info, ",1000000,1000001],\"consumer_count\":0"));
+    free(info);
+}
+
 static void a_stream_survives_a_restart(void **state)
 {
     (void)state;
@@ -432,6 +448,32 @@ static void stopping_in_the_middle_of_everything(void **state)
     jsscene_expect(&s, API "STREAM.NAMES", "", "\"streams\":[");
 }
 
+static void expect_header(const char *to, const char *start)
+{
+    struct jshost_msg *m = jshost_take(&s.host, to);
+    assert_non_null(m);
+    if (!slice_starts(m->hdr, slice_cstr(start)))
+        fail_msg("on %s: %.*s", to, SLICE_FMT(m->hdr));
+    jshost_msg_free(m);
+}
+
+static void deleting_answers_direct_gets(void **state)
+{
+    static const char *const asked[][2] = {
+        {"_INBOX.one", "{\"seq\":1}"},
+        {"_INBOX.batch", "{\"seq\":1,\"batch\":10,\"next_by_subj\":\"A\"}"},
+        {"_INBOX.multi", "{\"multi_last\":[\">\"]}"}};
+    (void)state;
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"allow_direct\":true}");
+    free(jsscene_ask(&s, "A", "x"));
+    (void)jshost_send(&s.host, &s.account, API "STREAM.DELETE.A", "_INBOX.x", NULL, "");
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++)
+        (void)jshost_send(&s.host, &s.account, API "DIRECT.GET.A", asked[i][0], NULL, asked[i][1]);
+    fake_turn_run(&s.ft);
+    for (size_t i = 0; i < ARRAY_LEN(asked); i++)
+        expect_header(asked[i][0], "NATS/1.0 404 Message Not Found");
+}
+
 static void deleting_ends_what_waits(void **state)
 {
     (void)state;
@@ -449,6 +491,31 @@ static void deleting_ends_what_waits(void **state)
     assert_int_equal(jshost_send(&s.host, &s.account, "A", NULL, NULL, "x"), 0);
     assert_int_equal(
         jshost_send(&s.host, &s.account, API "DIRECT.GET.A", "_INBOX.get", NULL, "{\"seq\":1}"), 0);
+}
+
+static void subjects_come_and_go_with_an_update(void **state)
+{
+    (void)state;
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"subjects\":[\"a\",\"b\",\"c\"]}");
+    jsscene_expect(&s, API "STREAM.UPDATE.A", "{\"name\":\"A\",\"subjects\":[\"c\",\"d\",\"a\"]}",
+                   "\"subjects\":[\"c\",\"d\",\"a\"]");
+    jsscene_expect(&s, "a", "x", "\"seq\":1}");
+    jsscene_expect(&s, "c", "x", "\"seq\":2}");
+    jsscene_expect(&s, "d", "x", "\"seq\":3}");
+    assert_int_equal(jshost_send(&s.host, &s.account, "b", NULL, NULL, "x"), 0);
+    jsscene_expect(&s, API "STREAM.INFO.A", "", "\"messages\":3,");
+}
+
+static void updates_at_once_make_no_cycle(void **state)
+{
+    (void)state;
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\"}");
+    create(API "STREAM.CREATE.B", "{\"name\":\"B\"}");
+    (void)jshost_send(&s.host, &s.account, API "STREAM.UPDATE.A", "_INBOX.a", NULL,
+                      "{\"name\":\"A\",\"subjects\":[\"A\"],\"sources\":[{\"name\":\"B\"}]}");
+    jsscene_expect(&s, API "STREAM.UPDATE.B",
+                   "{\"name\":\"B\",\"subjects\":[\"B\"],\"sources\":[{\"name\":\"A\"}]}",
+                   "detected cycle");
 }
 
 /* --- with limits and a domain ----------------------------------------------------------------- */
@@ -488,6 +555,20 @@ static void limits_of_the_account(void **state)
                    "\"err_code\":10047");
     jsscene_expect(&s, API "STREAM.UPDATE.A", "{\"name\":\"A\",\"max_bytes\":4000}",
                    "\"domain\":\"site\"");
+    jsscene_expect(&s, API "INFO", "", "\"reserved_storage\":4000,\"streams\":2,");
+}
+
+/* Both updates are under way at once: what the first one asked for is taken. */
+static void updates_at_once_stay_within_the_account(void **state)
+{
+    (void)state;
+    create(API "STREAM.CREATE.A", "{\"name\":\"A\",\"max_bytes\":1000}");
+    create(API "STREAM.CREATE.B", "{\"name\":\"B\",\"max_bytes\":1000}");
+    (void)jshost_send(&s.host, &s.account, API "STREAM.UPDATE.A", "_INBOX.a", NULL,
+                      "{\"name\":\"A\",\"max_bytes\":3000}");
+    jsscene_expect(&s, API "STREAM.UPDATE.B", "{\"name\":\"B\",\"max_bytes\":3000}",
+                   "\"err_code\":10047");
+    jsscene_expect(&s, API "STREAM.UPDATE.A", "{\"name\":\"A\",\"max_bytes\":3000}", "\"config\"");
     jsscene_expect(&s, API "INFO", "", "\"reserved_storage\":4000,\"streams\":2,");
 }
 
@@ -555,10 +636,15 @@ int main(void)
         T(status_lines_are_not_stored),
         T(the_queue_has_an_end),
         T(large_requests_fill_the_queue_sooner),
+        T(of_very_many_deleted_messages_a_million_are_told),
         T(a_flood_of_requests_leaves_the_turn_to_others),
         T(stopping_in_the_middle_of_everything),
+        T(deleting_answers_direct_gets),
         T(deleting_ends_what_waits),
+        T(subjects_come_and_go_with_an_update),
+        T(updates_at_once_make_no_cycle),
         L(limits_of_the_account),
+        L(updates_at_once_stay_within_the_account),
         L(publishing_beyond_the_account_is_refused),
         cmocka_unit_test_setup_teardown(reservations_of_the_server, setup_small, teardown),
     };

@@ -495,6 +495,23 @@ static void a_hub_role_tells_and_forbids_and_closes(void **state)
     dials_after(31 * NS_PER_S, 31 * NS_PER_S);
 }
 
+static void a_literal_that_may_not_leave_is_not_taken(void **state)
+{
+    (void)state;
+    static const struct slice deny[] = {SLICE_INIT("held.>")};
+    cfg.deny_exports = deny;
+    cfg.ndeny_exports = 1;
+    come_up();
+    say("LS+ held.a\r\nLS+ held.q workers 7\r\nLS+ held.*\r\nLS- held.a\r\n");
+    assert_string_equal(state_name(), "UP");
+    struct leaf_view v;
+    leaf_look(leaf, &v);
+    assert_int_equal(v.subscriptions, 1);
+    assert_false(account_has_interest(account, SLICE("held.q"), SLICE("workers")));
+    assert_int_equal(publish("held.q", "r", ""), 0);
+    expect_heard("");
+}
+
 static void two_hubs_are_not_bridged(void **state)
 {
     (void)state;
@@ -544,6 +561,7 @@ int main(void)
         TEST(the_domains_second_names_are_told_and_the_plain_ones_stay_home),
         TEST(default_js_domain_makes_plain_names_the_hubs),
         TEST(a_hub_role_tells_and_forbids_and_closes),
+        TEST(a_literal_that_may_not_leave_is_not_taken),
         TEST(two_hubs_are_not_bridged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

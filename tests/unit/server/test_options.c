@@ -109,6 +109,14 @@ static void complaints_are_worded_as_in_the_reference(void **state)
         {"lame_duck_grace_period: \"-1s\"",
          "c.conf:1:0: invalid lame_duck_grace_period, needs to be positive\n"},
         {"write_timeout: x", "c.conf:1:0: write_timeout must be 'default', 'close' or 'retry'\n"},
+    };
+    (void)state;
+    check_messages(rows, ARRAY_LEN(rows), false);
+}
+
+static void complaints_about_a_block_say_where_in_it(void **state)
+{
+    static const struct row rows[] = {
         {"authorization { user: }\n", "c.conf:1:16: unknown field \"user\"\n"},
         {"authorization { foo: 1 }", "c.conf:1:16: unknown field \"foo\"\n"},
         {"authorization { user: a, password: b, token: c }",
@@ -556,6 +564,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(complaints_are_worded_as_in_the_reference),
+        cmocka_unit_test(complaints_about_a_block_say_where_in_it),
         cmocka_unit_test(checks_across_options_belong_to_a_start),
         cmocka_unit_test(several_errors_are_told_at_once_warnings_first),
         cmocka_unit_test(what_comes_later_is_named_once_and_what_must_not_be_ignored_is_refused),

@@ -209,6 +209,45 @@ static void the_first_time_is_that_of_the_first_message(void **state)
     }
 }
 
+/* A mirror's first message is as old as its origin says. */
+static void the_first_of_a_mirror_ages_from_its_own_time(void **state)
+{
+    (void)state;
+    struct place p;
+    struct stream *s = hourly(&p);
+    struct record_in rec = rec_of("a", "x");
+    rec.flags = REC_EXACT;
+    rec.seq = 7;
+    rec.ts = p.ft.wall - HOUR + 60 * NS_PER_S;
+    assert_int_equal(put(&p, s, &rec).err, 0);
+    rec.seq = 8;
+    rec.ts = p.ft.wall;
+    assert_int_equal(put(&p, s, &rec).err, 0);
+    fake_turn_advance(&p.ft, 50 * NS_PER_S);
+    settle(&p, s, 2);
+    fake_turn_advance(&p.ft, 20 * NS_PER_S);
+    settle(&p, s, 1);
+    fake_turn_advance(&p.ft, HOUR - 80 * NS_PER_S);
+    settle(&p, s, 1);
+    fake_turn_advance(&p.ft, 20 * NS_PER_S);
+    settle(&p, s, 0);
+    rec.seq = 9; /* over before it came; of a time before 1970; and one still to come */
+    assert_int_equal(put(&p, s, &rec).err, 0);
+    fake_turn_advance(&p.ft, NS_PER_S);
+    settle(&p, s, 0);
+    rec.seq = 10;
+    rec.ts = INT64_MIN;
+    assert_int_equal(put(&p, s, &rec).err, 0);
+    fake_turn_advance(&p.ft, NS_PER_S);
+    settle(&p, s, 0);
+    rec.seq = 11;
+    rec.ts = INT64_MAX;
+    assert_int_equal(put(&p, s, &rec).err, 0);
+    fake_turn_advance(&p.ft, HOUR / 2);
+    settle(&p, s, 1);
+    place_remove(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +258,7 @@ int main(void)
         cmocka_unit_test(the_window_of_ids_is_as_long_as_it_says),
         cmocka_unit_test(ids_are_known_after_a_restart_in_the_past),
         cmocka_unit_test(the_first_time_is_that_of_the_first_message),
+        cmocka_unit_test(the_first_of_a_mirror_ages_from_its_own_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

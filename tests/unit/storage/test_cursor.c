@@ -30,6 +30,15 @@ static void on_snapshot(void *arg, struct buf *out)
     p->snapshots++;
 }
 
+enum { LONG = 20000 };
+
+static void on_long_snapshot(void *arg, struct buf *out)
+{
+    static const char zero[LONG];
+    on_snapshot(arg, out);
+    buf_add(out, zero, sizeof zero);
+}
+
 static int on_load(void *arg, bool is_snapshot, struct slice bytes)
 {
     struct progress *p = arg;
@@ -277,6 +286,48 @@ static void update_and_delete(void **state)
     place_remove(&p);
 }
 
+/* Many whose progress is long, while the journal is to forget what all of them said: a few rows go
+ * with each commit. */
+static void long_rows_go_with_one_commit_after_the_other(void **state)
+{
+    enum { CURSORS = 200 };
+    (void)state;
+    struct place p;
+    struct progress x[CURSORS + 1] = {{0}};
+    (void)begin(&p, &x[CURSORS]);
+    struct stream *s = find_stream(&p, "S");
+    struct cursor *c[CURSORS];
+    for (unsigned i = 0; i < CURSORS; i++) {
+        char name[16];
+        struct cursor_source src = {&x[i], on_delta, on_long_snapshot};
+        snprintf(name, sizeof name, "C%u", i);
+        struct cursor_spec cs = {.name = slice_cstr(name), .config = SLICE("{}")};
+        assert_int_equal(store_cursor_create(s, &cs, &src, NULL, NULL, &c[i]), 0);
+    }
+    sync_it(&p, c[0]);
+    for (unsigned i = 0; i < CURSORS; i++) {
+        x[i].now++;
+        store_cursor_dirty(c[i]);
+    }
+    sync_it(&p, c[0]);
+    p.st->lazy_at.journal_max = 1000;
+    size_t most = 0, all = 0;
+    for (unsigned n = 0; n < CURSORS && all < (size_t)CURSORS * LONG; n++) {
+        struct answer a = {0};
+        struct record_in rec = rec_of("a", "x");
+        assert_int_equal(store_append(s, &rec, on_append, &a), 0);
+        while (!p.st->flying)
+            fake_turn_once(&p.ft);
+        size_t bytes = p.st->flying->changes.len;
+        most = bytes > most ? bytes : most;
+        all += bytes;
+        wait_answer(&p, &a);
+    }
+    assert_true(all >= (size_t)CURSORS * LONG);
+    assert_true(most < 2ul * LAZY_BYTES);
+    place_remove(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +337,7 @@ int main(void)
         cmocka_unit_test(lazy_progress_is_at_most_fifty_milliseconds_behind),
         cmocka_unit_test(progress_without_hurry_waits_longer_until_somebody_has_one),
         cmocka_unit_test(a_full_journal_asks_for_a_snapshot),
+        cmocka_unit_test(long_rows_go_with_one_commit_after_the_other),
         cmocka_unit_test(nobody_attached_loses_nothing),
         cmocka_unit_test(update_and_delete),
     };

@@ -416,6 +416,85 @@ static void blocks_far_apart_are_not_made_one(void **state)
     assert_int_equal(p->damaged, 0);
 }
 
+/* --- erased ----------------------------------------------------------------------------------- */
+
+/* Each block is written once without them, not once for each of them. */
+static void many_are_erased_from_a_block_at_once(void **state)
+{
+    enum { N = 300, KEPT = 7 };
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    uint64_t seqs[N];
+    size_t n = 0;
+    for (uint64_t i = 1; i <= N; i++) {
+        (void)put_text(p, s, "a", "erase me");
+        if (i % KEPT)
+            seqs[n++] = i;
+    }
+    struct answer a = {0};
+    struct record_in rec = rec_of("a", "erase me, too");
+    assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
+    seqs[n++] = N + 1;
+    assert_int_equal(store_remove(s, seqs, n, true, on_done, &a), 0);
+    assert_true(p->st->gather->nparts < 5);
+    assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
+    wait_answer(p, &a);
+    for (int round = 0; round < 2; round++) {
+        struct seen x = {0};
+        s = find_stream(p, "S");
+        assert_int_equal(state_of(s).msgs, N / KEPT + 1);
+        for (uint64_t i = 1; i <= N + 2; i++)
+            assert_int_equal(store_get(s, i, on_seen, &x),
+                             (i <= N && i % KEPT == 0) || i == N + 2 ? 0 : E_DELETED);
+        place_kill(p);
+    }
+    assert_int_equal(p->damaged, 0);
+}
+
+/* --- blocks below the head -------------------------------------------------------------------- */
+
+static unsigned blocks_of(struct place *p, struct stream *s)
+{
+    struct walk w;
+    struct key k;
+    unsigned n = 0, part;
+    uint64_t first;
+    struct txn *view = view_open(p->st->db);
+    key_stream(&k, s->sid);
+    bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
+    for (; on && key_is_block(w.key, s->sid, &first, &part); on = walk_next(&w))
+        n++;
+    walk_end(&w);
+    view_close(p->st->db);
+    return n;
+}
+
+/* Between two watermarks of the index more blocks fall behind the head than go with one commit. */
+static void blocks_that_were_pushed_out_go_to_the_last(void **state)
+{
+    enum { LARGE = 20000, A_BLOCK = 3, MESSAGES = A_BLOCK * BLOCKS_A_COMMIT * 4 };
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    spec.max_msgs = 10;
+    struct stream *s = make(p, &spec);
+    char *text = xcalloc(1, LARGE + 1);
+    memset(text, 'x', LARGE);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        struct record_in rec = rec_of("a", text);
+        assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
+        if (i % 100 == 0)
+            put_text(p, s, "a", "x");
+    }
+    free(text);
+    put_text(p, s, "a", "x");
+    assert_true(blocks_of(p, s) > 2 * BLOCKS_A_COMMIT);
+    fake_turn_advance(&p->ft, 3 * NS_PER_S); /* the index is written: the head has moved for good */
+    for (int i = 0; i < 10; i++)
+        put_text(p, s, "a", "x");
+    assert_true(blocks_of(p, s) < 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +512,8 @@ int main(void)
         T(a_gap_in_a_mirror_is_no_damage_after_a_restart),
         T(what_a_commit_took_is_no_damage_before_its_receipt),
         T(blocks_far_apart_are_not_made_one),
+        T(many_are_erased_from_a_block_at_once),
+        T(blocks_that_were_pushed_out_go_to_the_last),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "base/fault.h"
 #include "base/subject.h"
 #include "storage/store.h"
 #include "storage/stream.h"
@@ -33,6 +34,8 @@ struct model {
     uint64_t first, last, msgs, bytes;
     uint64_t rng;
     unsigned waits; /* answers not in yet */
+    bool failing;   /* the next commit will, and all of them say so */
+    unsigned failed;
     uint64_t seed;
     char payload[200000];
 };
@@ -139,14 +142,14 @@ static void add(struct model *m, unsigned subject, uint32_t size, unsigned flags
 static void on_model_append(void *arg, const struct store_receipt *r)
 {
     struct model *m = arg;
-    assert_int_equal(r->err, 0);
+    assert_int_equal(r->err != 0, m->failing);
     m->waits--;
 }
 
 static void on_model_done(void *arg, int err)
 {
     struct model *m = arg;
-    assert_int_equal(err, 0);
+    assert_int_equal(err != 0, m->failing);
     m->waits--;
 }
 
@@ -173,6 +176,19 @@ static uint32_t random_size(struct model *m)
     }
 }
 
+/* As a mirror does: numbers that its origin has not are passed over. */
+static void jump(struct model *m, struct record_in *rec)
+{
+    uint64_t gap = dice(m, 4) ? dice(m, 4) : dice(m, 300);
+    if (m->last + gap + 10 >= SEQS)
+        return;
+    rec->flags |= REC_EXACT;
+    rec->seq = m->last + gap + 1;
+    for (; gap; gap--)
+        m->m[++m->last].live = false;
+    settle(m);
+}
+
 static void append(struct model *m)
 {
     char room[600];
@@ -187,6 +203,8 @@ static void append(struct model *m)
         rec.flags = REC_ROLLUP_SUBJECT;
     else if (dice(m, 40) == 0)
         rec.flags = REC_SKIP;
+    if (dice(m, 20) == 0)
+        jump(m, &rec);
     TRACE("append %llu subject %u flags %u size %zu\n", (unsigned long long)m->last + 1, subject,
           rec.flags, rec.payload.n);
     m->waits++;
@@ -458,7 +476,7 @@ static void check_all(struct model *m)
     check_lasts(m);
     check_looks(m);
     assert_int_equal(m->at->damaged, 0);
-    assert_int_equal(m->at->reopened, 0);
+    assert_int_equal(m->at->reopened, m->failed);
 }
 
 /* --- lives ----------------------------------------------------------------------------------- */
@@ -499,6 +517,40 @@ static void kill_it(struct model *m)
     place_kill(m->at);
     found_again(m);
 }
+
+#ifdef FROND_FAULTS
+/* A commit fails: what was asked since the last answer never was, and its numbers come again. */
+static void lose_commit(struct model *m)
+{
+    static struct message was[SEQS];
+    if (m->last + 2 >= SEQS)
+        return;
+    wait_all(m);
+    uint64_t first = m->first, last = m->last, msgs = m->msgs, bytes = m->bytes;
+    memcpy(was, m->m, sizeof was);
+    fault_set("commit:1");
+    m->failing = true;
+    TRACE("failing\n");
+    append(m);
+    for (uint64_t n = dice(m, 30); n; n--)
+        dice(m, 5) || !m->last ? append(m) : remove_some(m);
+    m->failed += m->waits > 0;
+    wait_all(m);
+    m->failing = false;
+    memcpy(m->m, was, sizeof was);
+    m->first = first;
+    m->last = last;
+    m->msgs = msgs;
+    m->bytes = bytes;
+    fault_set(NULL);
+    TRACE("failed\n");
+}
+#else
+static void lose_commit(struct model *m)
+{
+    (void)m;
+}
+#endif
 
 static void choose_limits(struct model *m)
 {
@@ -554,6 +606,8 @@ static void one_step(struct model *m)
         restart(m);
     else if (what < 394 && !m->spec.memory)
         kill_it(m), dice(m, 2) ? check_all(m) : (void)0;
+    else if (what < 396 && !m->spec.memory)
+        lose_commit(m);
     else if (what < 400 && m->last)
         check_all(m);
 }
