@@ -39,7 +39,7 @@ def test_refused_memory_is_answered_or_ends_the_server_by_name(allocfaults):
 
 def test_a_large_request_is_refused_alone(allocfaults):
     """What a peer made large is that peer's loss: its connection is closed, or it hears an error."""
-    figures = allocfaults("--only", "publish", "--every", 4)
+    figures = allocfaults("--only", "publish")  # each of them: how many concern that peer depends on how its bytes arrive
     assert not figures["wrong"]
     (row,) = figures["rows"]
-    assert row["error"] > 0 and row["stop"] > 0
+    assert row["error"] + row["closed"] > 0 and row["stop"] > 0
