@@ -11,6 +11,7 @@
 #include "jsapi/life.h"
 #include "jsapi/puller.h"
 #include "two_places.h"
+#include "dice.h"
 
 enum { ORIGINS = 2, COPIES = 3, PUBS = 1024, ROWS = 24, MIRROR = 0 };
 
@@ -34,9 +35,7 @@ struct copy {
     unsigned n_rows;
 };
 static struct {
-    uint64_t seed;
-    unsigned step;
-    bool tells, failing;
+    bool failing;
     bool queue[ORIGINS]; /* is a work queue */
     struct {
         int64_t born, copy;
@@ -47,20 +46,6 @@ static struct {
     unsigned n_pubs, inbox;
     struct copy copy[COPIES];
 } now;
-
-#define TELL(...)                                                                                  \
-    do {                                                                                           \
-        if (now.tells) {                                                                           \
-            printf("%3u ", now.step);                                                              \
-            printf(__VA_ARGS__);                                                                   \
-            putchar('\n');                                                                         \
-        }                                                                                          \
-    } while (0)
-#define WRONG(...)                                                                                 \
-    do {                                                                                           \
-        print_error("seed %lu, step %u: ", (unsigned long)now.seed, now.step);                     \
-        fail_msg(__VA_ARGS__);                                                                     \
-    } while (0)
 
 static const char *const copy_names[] = {"M", "K1", "K2"};
 

@@ -1,8 +1,8 @@
 /* tests/unit/jsapi/dice.h -- histories made by dice, and what a hand does with them
  *
  * Each step of a history has dice of its own (dice_for() with seed and number), so that one can be
- * left out and the others stay what they were. The program brings play(), and main() hands its
- * arguments to by_hand():
+ * left out and the others stay what they were. The program brings begin(), take_step() and end(),
+ * and main() hands its arguments to histories(): without any, the first seeds are a test; or
  *
  *     … run SEED [STEPS]     one history, telling each step
  *     … many FROM TO         each of them in a process of its own: which fail
@@ -43,8 +43,47 @@ static bool chance(uint32_t percent)
     ((const char *[]){                                                                             \
         __VA_ARGS__}[roll(sizeof((const char *[]){__VA_ARGS__}) / sizeof(const char *))])
 
-/* steps are numbered from 1; those with skip[step] are left out (NULL: none). */
-static void play(uint64_t seed, unsigned steps, const bool *skip, bool tells);
+/* --- one history ----------------------------------------------------------------------------- */
+
+static struct {
+    uint64_t seed;
+    unsigned step; /* from 1 */
+    bool tells;
+} tale;
+
+#define TELL(...)                                                                                  \
+    do {                                                                                           \
+        if (tale.tells) {                                                                          \
+            printf("%3u ", tale.step);                                                             \
+            printf(__VA_ARGS__);                                                                   \
+            putchar('\n');                                                                         \
+        }                                                                                          \
+    } while (0)
+#define WRONG(...)                                                                                 \
+    do {                                                                                           \
+        print_error("seed %lu, step %u: ", (unsigned long)tale.seed, tale.step);                   \
+        fail_msg(__VA_ARGS__);                                                                     \
+    } while (0)
+
+static void begin(void);     /* with the dice of step 0 */
+static void take_step(void); /* with its own */
+static void end(void);
+
+/* Steps with skip[step] are left out (NULL: none). */
+static void play(uint64_t seed, unsigned steps, const bool *skip, bool tells)
+{
+    tale.seed = seed;
+    tale.step = 0;
+    tale.tells = tells;
+    dice_for(seed, 0);
+    begin();
+    while (++tale.step <= steps) {
+        dice_for(seed, tale.step);
+        if (!skip || !skip[tale.step])
+            take_step();
+    }
+    end();
+}
 
 /* --- by hand --------------------------------------------------------------------------------- */
 
@@ -96,6 +135,28 @@ static int by_hand(int argc, char **argv, unsigned steps)
             if (fails(seed, steps, NULL))
                 printf("seed %lu fails\n", (unsigned long)seed), fflush(stdout);
     return 0;
+}
+
+/* --- what main() does ------------------------------------------------------------------------ */
+
+struct plan {
+    const char *name;      /* what all of them show */
+    unsigned seeds, steps; /* how many the test plays, and how long they are */
+};
+
+static void each_seed(void **state)
+{
+    const struct plan *plan = *state;
+    for (uint64_t seed = 1; seed <= plan->seeds; seed++)
+        play(seed, plan->steps, NULL, false);
+}
+
+static int histories(int argc, char **argv, const struct plan *plan)
+{
+    const struct CMUnitTest tests[] = {
+        {.name = plan->name, .test_func = each_seed, .initial_state = (void *)plan},
+    };
+    return argc < 2 ? cmocka_run_group_tests(tests, NULL, NULL) : by_hand(argc, argv, plan->steps);
 }
 
 #endif

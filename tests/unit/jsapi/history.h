@@ -44,9 +44,8 @@ struct asked { /* an ack that waits for its answer */
 };
 struct history {
     struct site site;
-    uint64_t seed;
-    unsigned step, inbox;
-    bool tells, holds; /* the receipts of commits are held */
+    unsigned inbox;
+    bool holds; /* the receipts of commits are held */
     struct known_stream s[STREAMS];
     struct unacked pool[POOL];
     unsigned n_pool;
@@ -61,20 +60,6 @@ struct history {
 };
 static struct history *now; /* the one that is played */
 static void (*deliver_mail)(void *loop, turn_fn *fn, void *arg);
-
-#define TELL(...)                                                                                  \
-    do {                                                                                           \
-        if (now->tells) {                                                                          \
-            printf("%3u ", now->step);                                                             \
-            printf(__VA_ARGS__);                                                                   \
-            putchar('\n');                                                                         \
-        }                                                                                          \
-    } while (0)
-#define WRONG(...)                                                                                 \
-    do {                                                                                           \
-        print_error("seed %lu, step %u: ", (unsigned long)now->seed, now->step);                   \
-        fail_msg(__VA_ARGS__);                                                                     \
-    } while (0)
 
 /* --- the site -------------------------------------------------------------------------------- */
 

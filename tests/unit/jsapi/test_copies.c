@@ -29,9 +29,6 @@
 #include "copied.h"
 
 #include "base/fault.h"
-#include "dice.h"
-
-enum { STEPS = 60 };
 
 /* --- answers --------------------------------------------------------------------------------- */
 
@@ -100,7 +97,7 @@ static int is_copied(void *arg, const struct record_out *r)
     unsigned n = number_of(r->payload);
     bool wanted = letter_for(&m->f, r->subject) && r->seq >= m->r->from &&
                   (m->k != MIRROR || r->seq > m->c->floor);
-    for (unsigned i = 0; i < m->c->n_rows && now.seed % 3 == 0; i++)
+    for (unsigned i = 0; i < m->c->n_rows && tale.seed % 3 == 0; i++)
         wanted &= !m->c->rows[i].got[n]; /* by its id, what another source brought is a duplicate */
     if (now.late[m->k][m->src->name.p[1] - '0'])
         wanted &= r->seq >= 5;
@@ -226,7 +223,7 @@ static void make_origin(unsigned o)
              "{\"stream_name\":\"O%u\",\"config\":{\"durable_name\":\"D\",\"deliver_subject\":"
              "\"durable.o%u.%u\",\"ack_policy\":\"flow_control\",\"flow_control\":true,"
              "\"idle_heartbeat\":1000000000,\"filter_subject\":\"o%u.b\"}}",
-             o, o, now.step, o);
+             o, o, tale.step, o);
     ask_for(o == 0 ? HUB : SITE, subject, body);
 }
 
@@ -257,9 +254,9 @@ static void publish_to(unsigned o)
     snprintf(inbox, sizeof inbox, "_INBOX.pub.%u", n);
     snprintf(body, sizeof body, "%u %.*s", n, (int)roll(40),
              "........................................");
-    if (now.seed % 3 == 0)
+    if (tale.seed % 3 == 0)
         snprintf(hdr, sizeof hdr, "NATS/1.0\r\nNats-Msg-Id: m%u\r\n\r\n", n);
-    else if (now.seed % 2)
+    else if (tale.seed % 2)
         snprintf(hdr, sizeof hdr, "NATS/1.0\r\nk: %u\r\n\r\n", n);
     TELL("%s %u", p->subject, n);
     jshost_send(&world->at[o == 0 ? HUB : SITE].h, ACC, p->subject, inbox, *hdr ? hdr : NULL, body);
@@ -472,13 +469,15 @@ static void restart(bool kill)
 {
     struct place *p = &world->at[roll(PLACES)];
     TELL("%s %.*s", kill ? "KILL" : "RESTART", SLICE_FMT(p->domain));
-    if (kill)
-        copy_store(p);
-    else
+    if (kill) {
+        writer_wait(p->store->writer);
+        store_file_copy(p->dir);
+    } else {
         observe();
+    }
     place_down(p);
     if (kill)
-        take_copy(p);
+        store_file_put_back(p->dir);
     if (chance(30))
         fake_turn_advance(&world->ft, (int64_t)roll(15) * NS_PER_S);
     place_up(p);
@@ -520,10 +519,8 @@ static void with_a_failure(void)
 #endif
 }
 
-static void take_step(unsigned step)
+static void take_step(void)
 {
-    now.step = step;
-    dice_for(now.seed, step);
     uint32_t what = roll(100);
     if (what < 12)
         restart(chance(50));
@@ -538,36 +535,24 @@ static void take_step(unsigned step)
             do_something();
 }
 
-static void play(uint64_t seed, unsigned steps, const bool *skip, bool tells)
+static void begin(void)
 {
     memset(&now, 0, sizeof now);
-    now.seed = seed;
-    now.tells = tells;
-    dice_for(seed, 0);
     world_begins();
     now.queue[0] = chance(25);
     now.queue[1] = chance(25);
-    for (unsigned i = 1; i <= steps; i++)
-        if (!skip || !skip[i])
-            take_step(i);
-    now.step = steps + 1;
+}
+
+static void end(void)
+{
     let_all_come();
     for (unsigned k = 0; k < COPIES; k++)
         forget_copy(k);
     world_ends();
 }
 
-static void a_copy_has_each_message_once_and_in_order(void **state)
-{
-    (void)state;
-    for (uint64_t seed = 1; seed <= 12; seed++)
-        play(seed, STEPS, NULL, false);
-}
-
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_copy_has_each_message_once_and_in_order),
-    };
-    return argc < 2 ? cmocka_run_group_tests(tests, NULL, NULL) : by_hand(argc, argv, STEPS);
+    const struct plan plan = {"a copy has each message once and in order", 12, 60};
+    return histories(argc, argv, &plan);
 }

@@ -12,49 +12,22 @@
  *                                            acknowledged is pending, or still to come
  *   a kill while a commit is on its way      the same for what was answered before
  *
- * Each step has dice of its own (seed and number), so a history can be shortened:
- *
- *     jsapi_test_restarts run SEED [STEPS]     one, telling each step
- *     jsapi_test_restarts many FROM TO         until one fails
- *     jsapi_test_restarts shrink SEED [STEPS]  which steps it takes to fail
+ * How to play one by hand, and shorten it, stands in dice.h.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "history.h"
-
-enum { STEPS = 70 };
+#include "unit/store_file.h"
 
 /* --- the end, and a new beginning ------------------------------------------------------------ */
 
-static void copy_store(const char *name)
-{
-    char *from = xasprintf("%s/jetstream/frond/data.mdb", now->site.dir);
-    char *to = xasprintf("%s/%s", now->site.dir, name);
-    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
-    static char room[1 << 16];
-    size_t n;
-    assert_non_null(in);
-    assert_non_null(out);
-    while ((n = fread(room, 1, sizeof room, in)) > 0)
-        assert_int_equal(fwrite(room, 1, n, out), n);
-    fclose(in);
-    fclose(out);
-    free(from);
-    free(to);
-}
-
-static void end_and_begin(const char *copy)
+static void end_and_begin(bool kill)
 {
     struct site *s = &now->site;
     int64_t mono = s->ft.mono, wall = s->ft.wall;
     let_mail_go();
     site_down(s);
-    if (copy) {
-        char *data = xasprintf("%s/jetstream/frond/data.mdb", s->dir);
-        char *from = xasprintf("%s/%s", s->dir, copy);
-        assert_int_equal(rename(from, data), 0);
-        free(data);
-        free(from);
-    }
+    if (kill)
+        store_file_put_back(s->dir);
     memset(now->asked, 0, sizeof now->asked);
     /* It begins a nanosecond before: a deadline that passed is looked at a nanosecond later. */
     up((chance(25) ? NS_PER_S : mono) - 1, wall - 1);
@@ -99,9 +72,9 @@ static void restart_exactly(bool kill)
     }
     char *before = show(SHOW_STREAMS | SHOW_CONFIGS | SHOW_CONSUMERS);
     if (kill)
-        copy_store("copy");
+        store_file_copy(now->site.dir);
     TELL("RESTART: %s", how);
-    end_and_begin(kill ? "copy" : NULL);
+    end_and_begin(kill);
     char *after = show(SHOW_STREAMS | SHOW_CONFIGS | SHOW_CONSUMERS);
     compare(before, after, how);
     nothing_is_lost(how);
@@ -113,9 +86,9 @@ static void kill_at_once(void)
 {
     settle();
     char *before = show(SHOW_STREAMS | SHOW_CONFIGS);
-    copy_store("copy");
+    store_file_copy(now->site.dir);
     TELL("RESTART: a kill at once");
-    end_and_begin("copy");
+    end_and_begin(true);
     char *after = show(SHOW_STREAMS | SHOW_CONFIGS);
     compare(before, after, "a kill");
     nothing_is_lost("a kill");
@@ -247,7 +220,7 @@ static void publish_one(unsigned s)
     char subject[32], hdr[160] = "", body[80];
     int id = -1;
     snprintf(subject, sizeof subject, "s%u.%s", s, PICK("a", "a", "b", "c", "b.x", "c.y"));
-    snprintf(body, sizeof body, "%u-%.*s", now->step, (int)roll(60),
+    snprintf(body, sizeof body, "%u-%.*s", tale.step, (int)roll(60),
              "................................................................");
     switch (roll(8)) {
     case 0:
@@ -591,10 +564,8 @@ static void alone_and_slowly(void)
     restart();
 }
 
-static void take_step(unsigned step)
+static void take_step(void)
 {
-    now->step = step;
-    dice_for(now->seed, step);
     uint32_t what = roll(100);
     if (what < 22)
         restart();
@@ -609,17 +580,14 @@ static void take_step(unsigned step)
             do_something();
 }
 
-static void begin(uint64_t seed, bool tells)
+static void begin(void)
 {
     now = xcalloc(1, sizeof *now);
-    now->seed = seed;
-    now->tells = tells;
     pthread_mutex_init(&now->lock, NULL);
     const char *tmp = getenv("TMPDIR");
     snprintf(now->site.dir, sizeof now->site.dir, "%s/frond-restarts-XXXXXX",
              tmp && strlen(tmp) < 40 ? tmp : "/tmp");
     assert_non_null(mkdtemp(now->site.dir));
-    dice_for(seed, 0);
     up(NS_PER_S, FAKE_TURN_WALL);
 }
 
@@ -632,26 +600,8 @@ static void end(void)
     free(now);
 }
 
-static void play(uint64_t seed, unsigned steps, const bool *skip, bool tells)
-{
-    begin(seed, tells);
-    for (unsigned i = 1; i <= steps; i++)
-        if (!skip || !skip[i])
-            take_step(i);
-    end();
-}
-
-static void what_was_answered_is_so_after_a_restart(void **state)
-{
-    (void)state;
-    for (uint64_t seed = 1; seed <= 10; seed++)
-        play(seed, STEPS, NULL, false);
-}
-
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_answered_is_so_after_a_restart),
-    };
-    return argc < 2 ? cmocka_run_group_tests(tests, NULL, NULL) : by_hand(argc, argv, STEPS);
+    const struct plan plan = {"what was answered is so after a restart", 10, 70};
+    return histories(argc, argv, &plan);
 }

@@ -14,6 +14,7 @@
 #include "consumer_site.h"
 #include "storage/store.h"
 #include "storage/writer.h"
+#include "unit/store_file.h"
 
 enum { HUB, SITE, PLACES };
 
@@ -317,34 +318,6 @@ static void place_down(struct place *p)
     LIST_EACH_SAFE(e, &world->lent)
     if (LIST_ENTRY(e, struct lent, link)->of == p)
         forget_lent(LIST_ENTRY(e, struct lent, link));
-}
-
-/* The file as it is now, for place_down_and_back(). */
-static inline void copy_store(const struct place *p)
-{
-    char *from = xasprintf("%s/jetstream/frond/data.mdb", p->dir);
-    char *to = xasprintf("%s/copy", p->dir);
-    static char room[1 << 16];
-    size_t n;
-    writer_wait(p->store->writer);
-    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
-    assert_non_null(in);
-    assert_non_null(out);
-    while ((n = fread(room, 1, sizeof room, in)) > 0)
-        assert_int_equal(fwrite(room, 1, n, out), n);
-    fclose(in);
-    fclose(out);
-    free(from);
-    free(to);
-}
-
-static inline void take_copy(const struct place *p)
-{
-    char *from = xasprintf("%s/copy", p->dir);
-    char *to = xasprintf("%s/jetstream/frond/data.mdb", p->dir);
-    assert_int_equal(rename(from, to), 0);
-    free(from);
-    free(to);
 }
 
 static bool is_quiet(void *arg)

@@ -23,6 +23,7 @@
 #include "fake/turn.h"
 #include "storage/store.h"
 #include "storage/storage.h"
+#include "unit/store_file.h"
 
 struct place {
     char dir[64];
@@ -90,30 +91,14 @@ static inline void place_close(struct place *p)
     fake_turn_run(&p->ft);
 }
 
-static inline void place_copy_file(const char *from, const char *to)
-{
-    static char room[1 << 16];
-    int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    ssize_t n;
-    assert_true(in >= 0 && out >= 0);
-    while ((n = read(in, room, sizeof room)) > 0)
-        assert_int_equal(write(out, room, (size_t)n), n);
-    close(in);
-    close(out);
-}
-
 /* A SIGKILL: the file as it is now, nothing written on the way out, opened again. */
 static inline void place_kill(struct place *p)
 {
     while (p->st->flying)
         fake_turn_once(&p->ft);
-    char *data = xasprintf("%s/jetstream/frond/data.mdb", p->dir);
-    char *copy = xasprintf("%s/copy", p->dir);
-    place_copy_file(data, copy);
+    store_file_copy(p->dir);
     place_close(p);
-    assert_int_equal(rename(copy, data), 0);
-    free(data);
-    free(copy);
+    store_file_put_back(p->dir);
     place_open(p);
 }
 
@@ -167,7 +152,7 @@ struct image {
 
 static inline struct image image_take(struct place *p)
 {
-    struct image x = {.path = xasprintf("%s/jetstream/frond/data.mdb", p->dir)};
+    struct image x = {.path = store_file(p->dir)};
     struct stat sb;
     int fd = open(x.path, O_RDONLY);
     assert_int_equal(fstat(fd, &sb), 0);
