@@ -11,16 +11,23 @@
  * of its dots. Those are looked up among the wildcards, which stand in order of their leads; what
  * begins with a wildcard's own lead stands together in the order of texts.
  *
+ * A client may send a subject of half a million tokens, and comparing each beginning of it would
+ * keep the loop for seconds. So a lead is cut behind its last token within LEAD_MOST bytes: what
+ * was said above is true of such a lead as well, it only tells fewer subjects apart.
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/overlap.h"
+
+#include <stdlib.h>
 
 #include "base/mem.h"
 #include "base/subject.h"
 
 #define BYTES_A_LOOK 16 /* so many bytes to compare are one look more */
+#define LEAD_MOST    256
 
 struct overlap_entry {
-    struct slice key;  /* text or lead: what it is sorted by */
+    struct slice key;  /* text or (cut) lead: what it is sorted by */
     struct slice text; /* the subject */
     size_t place;      /* in the list */
 };
@@ -35,12 +42,18 @@ struct seek {
 
 static bool lead_of(struct slice s, struct slice *lead)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if ((s.p[i] == '*' || s.p[i] == '>') && (i == 0 || s.p[i - 1] == '.') &&
-            (i + 1 == s.n || s.p[i + 1] == '.')) {
-            *lead = slice_head(s, i);
+    size_t cut = 0;
+
+    for (size_t i = 0; i < s.n; i++) {
+        if (i && s.p[i - 1] != '.')
+            continue;
+        if (i <= LEAD_MOST)
+            cut = i;
+        if ((s.p[i] == '*' || s.p[i] == '>') && (i + 1 == s.n || s.p[i + 1] == '.')) {
+            *lead = slice_head(s, cut);
             return true;
         }
+    }
     return false;
 }
 
@@ -115,7 +128,7 @@ static void look_before(struct seek *k, size_t n)
 {
     if (!k->o->n_wild)
         return;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && i <= LEAD_MOST; i++)
         if (i == 0 || k->s.p[i - 1] == '.')
             look_at_lead(k, slice_head(k->s, i));
 }

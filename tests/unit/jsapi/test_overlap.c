@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <cmocka.h>
 
 #include "jsapi/overlap.h"
@@ -16,6 +17,8 @@
 #define LIST  12
 #define MANY  20000
 #define BYTES 32
+#define FAR   300    /* bytes before what is told apart; overlap.c looks at 256 */
+#define LONG  800000 /* bytes of one subject */
 
 static uint32_t rng_state = 7;
 static uint32_t rnd(uint32_t n)
@@ -25,13 +28,21 @@ static uint32_t rnd(uint32_t n)
 }
 
 /* Also what is no subject: empty tokens, '>' in the middle, nothing at all. */
-static void some_subject(char *to)
+static void some_subject(char *to, size_t far)
 {
     static const char *const words[] = {"a", "b", "a-", "*", "*", ">", "", "a*"};
     uint32_t n = 1 + rnd(3);
-    size_t len = 0;
+    size_t len = far;
+    for (size_t i = 0; i < far; i++)
+        to[i] = i % 5 == 4 ? '.' : 'f';
     for (uint32_t i = 0; i < n; i++)
-        len += (size_t)snprintf(to + len, BYTES - len, "%s%s", i ? "." : "", words[rnd(8)]);
+        len += (size_t)snprintf(to + len, FAR + BYTES - len, "%s%s", i ? "." : "", words[rnd(8)]);
+}
+
+static size_t how_far(int round)
+{
+    static const size_t far[] = {0, 0, 250, 255, 260, FAR};
+    return far[round / 2 % 6];
 }
 
 static enum overlap_answer pair_by_pair(const struct slice *at, overlap_fn *meet, size_t *i,
@@ -47,7 +58,7 @@ static enum overlap_answer pair_by_pair(const struct slice *at, overlap_fn *meet
 static void says_what_every_pair_says(void **state)
 {
     overlap_fn *const relations[] = {subject_overlap, subject_subset};
-    char text[LIST][BYTES];
+    static char text[LIST][FAR + BYTES];
     struct slice at[LIST];
     size_t apart = 0;
 
@@ -57,7 +68,7 @@ static void says_what_every_pair_says(void **state)
         size_t n = 2 + rnd(LIST - 1), i = 0, k = 0, want_i, want_k;
         struct overlap o;
         for (size_t x = 0; x < LIST; x++) {
-            some_subject(text[x]);
+            some_subject(text[x], rnd(8) ? how_far(round) : 0);
             if (x >= n) /* a list that is shorter: what fills it up meets nothing */
                 (void)snprintf(text[x], BYTES, "x%zu.y.z.u.v", x);
             at[x] = slice_cstr(text[x]);
@@ -70,7 +81,7 @@ static void says_what_every_pair_says(void **state)
             assert_int_equal(k, want_k);
         }
         apart += want == OVERLAP_APART;
-        some_subject(text[0]); /* and one that isn't of the list */
+        some_subject(text[0], how_far(round)); /* and one that isn't of the list */
         struct slice other = slice_cstr(text[0]);
         at[0] = SLICE("gone");
         overlap_release(&o);
@@ -132,12 +143,33 @@ static void too_many_looks_are_no_answer(void **state)
     assert_true(looks <= OVERLAP_LOOKS_MAX + 2 * MANY);
 }
 
+/* "f.f.f …" of half a million tokens, and a wildcard that begins the same way but for its end. */
+static void a_long_subject_costs_what_its_length_costs(void **state)
+{
+    static char literal[LONG], wild[LONG];
+    struct slice at[] = {slice_of(literal, LONG - 1), slice_of(wild, LONG - 1)};
+    struct overlap o;
+    size_t i, k;
+    clock_t began = clock();
+
+    (void)state;
+    for (size_t x = 0; x < LONG; x++)
+        literal[x] = wild[x] = x % 2 ? '.' : 'f';
+    wild[LONG - 2] = '*';
+    wild[LONG - 4] = 'z';
+    overlap_init(&o, at, 2, subject_overlap);
+    assert_int_equal(overlap_first(&o, &i, &k), OVERLAP_APART);
+    overlap_release(&o);
+    assert_true(clock() - began < CLOCKS_PER_SEC / 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_every_pair_says),
         cmocka_unit_test(many_cost_a_few_looks_each),
         cmocka_unit_test(too_many_looks_are_no_answer),
+        cmocka_unit_test(a_long_subject_costs_what_its_length_costs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
