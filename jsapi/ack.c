@@ -62,19 +62,26 @@ void ack_read(struct slice rest, struct ack_ref *ref)
 
 /* --- replies ---------------------------------------------------------------------------------- */
 
-struct owed {                  /* a reply that waits for the disk */
-    struct jsapi_account *acc; /* held */
-    struct slice reply;        /* owned */
+struct owed {                   /* a reply that waits for the disk */
+    struct retention_wait wait; /* and before that, for what the ack means to the stream */
+    struct js_consumer *c;      /* held during that wait */
+    struct jsapi_account *acc;  /* held */
+    struct slice reply;         /* owned */
 };
+
+static void forgive(struct owed *o)
+{
+    jsapi_drop(o->acc);
+    free((char *)o->reply.p);
+    free(o);
+}
 
 static void pay(void *arg, int err)
 {
     struct owed *o = arg;
     if (!err)
         js_say(o->acc, o->reply, (struct slice){0}, (struct slice){0}, (struct slice){0});
-    jsapi_drop(o->acc);
-    free((char *)o->reply.p);
-    free(o);
+    forgive(o);
 }
 
 static void post_empty(struct js_consumer *c, struct slice reply)
@@ -82,25 +89,42 @@ static void post_empty(struct js_consumer *c, struct slice reply)
     js_post(c->acc, reply, (struct slice){0}, (struct slice){0}, (struct slice){0});
 }
 
+/* flying: some of what it removed went to the disk before. */
+static void pay_when_durable(struct js_consumer *c, struct owed *o, bool flying)
+{
+    if (c->cursor) {
+        retention_flush(c->set, NULL, NULL);
+        int err = store_cursor_sync(c->cursor, pay, o);
+        if (err)
+            pay(o, err);
+    } else if (!retention_flush(c->set, pay, o) &&
+               !(flying && store_remove(c->stream->store, NULL, 0, false, pay, o) == 0)) {
+        post_empty(c, o->reply);
+        forgive(o);
+    }
+}
+
+static void on_asked(struct retention_wait *w, bool gone)
+{
+    struct owed *o = CONTAINER_OF(w, struct owed, wait);
+    struct js_consumer *c = o->c;
+    if (gone || c->state == CONSUMER_GONE)
+        forgive(o);
+    else
+        pay_when_durable(c, o, true);
+    consumer_drop(c);
+}
+
 /* The client hears when what it acked can't come back. */
 static void reply_when_durable(struct js_consumer *c, struct slice reply)
 {
     struct owed *o = xmalloc(sizeof *o);
-    *o = (struct owed){c->acc, slice_of(slice_dup(reply), reply.n)};
+    *o = (struct owed){{.fn = on_asked}, c, c->acc, slice_of(slice_dup(reply), reply.n)};
     jsapi_hold(c->acc);
-    if (!c->cursor) {
-        if (!retention_flush(c->set, pay, o)) {
-            post_empty(c, reply);
-            jsapi_drop(o->acc);
-            free((char *)o->reply.p);
-            free(o);
-        }
-        return;
-    }
-    retention_flush(c->set, NULL, NULL);
-    int err = store_cursor_sync(c->cursor, pay, o);
-    if (err)
-        pay(o, err);
+    if (retention_wait(c->set, &o->wait))
+        consumer_hold(c);
+    else
+        pay_when_durable(c, o, false);
 }
 
 /* --- advisories ------------------------------------------------------------------------------- */
@@ -194,11 +218,11 @@ static void settle_all(struct js_consumer *c, uint64_t sseq, uint64_t cseq)
             settled[n++] = c->pend.given[i];
     }
     if (pending_ack_all(&c->pend, sseq, cseq) != PENDING_NOTHING) {
-        for (size_t i = 0; i < n; i++)
-            retention_settled(c->set, c, settled[i]);
+        retention_settled_many(c->set, c, settled, n);
         after_settled(c, was_full);
+    } else {
+        free(settled);
     }
-    free(settled);
 }
 
 static void settle_one(struct js_consumer *c, uint64_t sseq)

@@ -135,6 +135,8 @@ struct consumers {
     struct turn_post flush;
     struct list leaving;     /* and these with a commit that is under way: struct leave */
     struct turn_timer again; /* that commit failed, and who settled them is in memory only */
+    struct list asked;       /* struct asked: settled by acks of many, to be looked at by */
+    struct job asking;       /* this job */
     struct job sweep;
     bool sweeping;
     bool sweep_all; /* what nobody wants leaves, too */

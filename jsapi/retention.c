@@ -7,6 +7,10 @@
  * consumers. A sweep notes the newest number at its start, and waits for the commit of what is not
  * on disk yet; newer messages are not its business.
  *
+ * One ack may settle a hundred thousand messages of an interest stream, and each of them is asked
+ * of all consumers: that is a job as well. A crash in its middle loses nothing, for the consumers
+ * that come back look at the whole stream (consumers_recover).
+ *
  * After a failed commit the consumers are read back, and have the messages pending again. One in
  * memory is not: it knows that they are settled and never asks again. So where there are such
  * consumers, numbers are kept until their commit is on disk, and after a failure go once more, but
@@ -20,6 +24,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define ASK_AT_ONCE 1000u /* numbers of one ack; more are asked about by the job */
+#define ASK_PORTION 100u
 #define SWEEP_MSGS  1000
 #define SWEEP_BYTES (1u << 20)
 
@@ -129,12 +135,6 @@ bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg)
     return true;
 }
 
-void retention_forget(struct consumers *cs)
-{
-    const struct turn *t = cs->stream->acc->js->host.turn;
-    t->unpost(t->loop, &cs->flush);
-}
-
 static void on_flush(void *arg)
 {
     retention_flush(arg, NULL, NULL);
@@ -189,6 +189,85 @@ void retention_asked(struct consumers *cs, uint64_t seq)
     struct question q = {.cs = cs};
     if (store_get(cs->stream->store, seq, ask_record, &q) == 0 && q.unneeded)
         bury(cs, seq);
+}
+
+/* --- asking about many ------------------------------------------------------------------------ */
+
+struct asked {         /* what one ack settled */
+    struct list link;  /* in cs->asked */
+    struct list waits; /* of struct retention_wait */
+    uint64_t *seqs;    /* owned */
+    size_t n, at;      /* at: the next one to ask about */
+};
+
+static void asked_end(struct asked *a, bool gone)
+{
+    list_unlink(&a->link);
+    for (struct list *e; (e = list_pop(&a->waits));) {
+        struct retention_wait *w = LIST_ENTRY(e, struct retention_wait, link);
+        w->fn(w, gone);
+    }
+    free(a->seqs);
+    free(a);
+}
+
+static enum job_result ask_step(struct job *j, const struct job_budget *b)
+{
+    struct consumers *cs = CONTAINER_OF(j, struct consumers, asking);
+    while (!list_empty(&cs->asked)) {
+        struct asked *a = LIST_ENTRY(cs->asked.next, struct asked, link);
+        size_t to = a->n - a->at < ASK_PORTION ? a->n : a->at + ASK_PORTION;
+        for (; a->at < to; a->at++)
+            if (cs->stream->cfg.retention == RETAIN_INTEREST) /* may have changed meanwhile */
+                retention_asked(cs, a->seqs[a->at]);
+        if (a->at == a->n)
+            asked_end(a, false);
+        if (job_over(b))
+            break;
+    }
+    retention_flush(cs, NULL, NULL);
+    return list_empty(&cs->asked) ? JOB_DONE : JOB_MORE;
+}
+
+void retention_settled_many(struct consumers *cs, struct js_consumer *c, uint64_t *seqs, size_t n)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    if (n > ASK_AT_ONCE && cs->n > 1 && cs->stream->cfg.retention == RETAIN_INTEREST) {
+        struct asked *a = xmalloc(sizeof *a);
+        *a = (struct asked){.seqs = seqs, .n = n};
+        list_init(&a->waits);
+        list_push_back(&cs->asked, &a->link);
+        t->job_start(t->loop, &cs->asking);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        retention_settled(cs, c, seqs[i]);
+    free(seqs);
+}
+
+bool retention_wait(struct consumers *cs, struct retention_wait *w)
+{
+    if (list_empty(&cs->asked))
+        return false;
+    list_push_back(&LIST_ENTRY(cs->asked.prev, struct asked, link)->waits, &w->link);
+    return true;
+}
+
+static void stop_asking(struct consumers *cs)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    t->job_stop(t->loop, &cs->asking);
+    while (!list_empty(&cs->asked))
+        asked_end(LIST_ENTRY(cs->asked.next, struct asked, link), true);
+}
+
+/* --- back after a failure --------------------------------------------------------------------- */
+
+void retention_forget(struct consumers *cs)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    t->unpost(t->loop, &cs->flush);
+    stop_asking(cs); /* who comes back looks at everything */
 }
 
 /* Of what was to leave, some is needed again: who needed it is back, or has not settled it after
@@ -310,6 +389,8 @@ void retention_init(struct consumers *cs)
     turn_timer_init(&cs->again, on_flush, cs);
     list_init(&cs->leaving);
     list_init(&cs->buried);
+    list_init(&cs->asked);
+    job_init(&cs->asking, "interest after an ack of many", ask_step);
     job_init(&cs->sweep, "interest sweep", sweep_step);
 }
 
@@ -320,6 +401,7 @@ void retention_release(struct consumers *cs)
     list_unlink(&cs->buried);
     turn_unset(t, &cs->again);
     t->job_stop(t->loop, &cs->sweep);
+    stop_asking(cs);
     LIST_EACH_SAFE(e, &cs->leaving)
     {
         list_unlink(e);

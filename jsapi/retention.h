@@ -12,6 +12,16 @@
 
 /* c has settled seq (acked, termed, or delivered without acks). */
 void retention_settled(struct consumers *cs, struct js_consumer *c, uint64_t seq);
+/* The same for n at once; seqs is taken over. Many of an interest stream are looked at in portions.
+ */
+void retention_settled_many(struct consumers *cs, struct js_consumer *c, uint64_t *seqs, size_t n);
+/* Is something of that still to be looked at? Then w is lent, and fn called when all that was
+ * settled so far has been looked at, or (gone) never will be. */
+struct retention_wait {
+    struct list link;
+    void (*fn)(struct retention_wait *w, bool gone);
+};
+bool retention_wait(struct consumers *cs, struct retention_wait *w);
 /* Hands over now what gathered. True: done will be called when it is on disk; false: nothing
  * gathered (or it was refused). */
 bool retention_flush(struct consumers *cs, store_done_fn *done, void *arg);
