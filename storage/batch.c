@@ -63,6 +63,7 @@ void batch_reset(struct batch *b, uint64_t n)
     b->last_op = 0;
     b->trim_below = b->journal_bytes = b->appended = 0;
     b->bytes = b->nops = b->queued = 0;
+    b->reclaims = 0;
     b->writes = false;
     b->err = 0;
     b->took_ns = 0;

@@ -86,6 +86,7 @@ struct batch {
     size_t queued;       /* of which records: what publishers wait for */
     size_t nops;         /* deletes and changes of configuration */
     uint64_t appended;   /* records */
+    unsigned reclaims;   /* portions of reclaiming (chores.h) */
     bool writes;         /* there is something to commit */
     /* the writer's answer */
     int err;

@@ -13,7 +13,7 @@
 #include "storage/reader.h"
 #include "storage/store.h"
 
-enum { PORTION = 512, ROWS_A_COMMIT = 1024 };
+enum { PORTION = 512, ROWS_A_COMMIT = 1024, RECLAIMS_A_COMMIT = 16 };
 
 enum chore_kind { CHORE_PURGE, CHORE_SUBJECT, CHORE_EXPIRE, CHORE_TRIM, CHORE_LIMITS };
 
@@ -158,7 +158,8 @@ static bool purge_step(struct chore *c)
     }
     if (!purge_portion(c, PORTION))
         return false;
-    reclaim_below(s);
+    if (!s->memory)
+        reclaim_blocks(s); /* subjects' rows went one by one */
     return true;
 }
 
@@ -381,10 +382,11 @@ struct reclaim {
     struct store *st;
     struct stream *s; /* NULL: the stream is gone, all of its rows are to go */
     uint32_t sid;
-    uint64_t after;  /* rests until this batch is durable */
-    bool sweep;      /* after a purge: subject rows go, too */
-    bool sweeping;   /* blocks are done, subject rows are next */
-    struct buf from; /* the block asked to go last; then the subject row to go on from */
+    uint64_t after;   /* rests until this batch is durable */
+    bool blocks;      /* blocks below the head may be left, */
+    bool sweep;       /* and subject rows of before a purge: the file has a mark that says so */
+    struct buf block; /* asked to go last */
+    struct buf row;   /* the sweep goes on from here */
 };
 
 static bool any_row(struct store *st, enum db_table table, uint32_t sid)
@@ -393,7 +395,7 @@ static bool any_row(struct store *st, enum db_table table, uint32_t sid)
     struct walk w;
     struct txn *view = view_open(st->db);
     if (!view)
-        return false;
+        return true; /* nobody can say */
     key_stream(&k, sid);
     bool any = walk_seek(&w, view, table, key_slice(&k)) && key_of_stream(w.key, sid);
     walk_end(&w);
@@ -420,35 +422,48 @@ static bool wipe_portion(struct reclaim *r)
         change_del(b, DB_META, &k);
         key_state(&k, r->sid);
         change_del(b, DB_META, &k);
+        b->writes = true;
     }
     store_wake(r->st);
     return !any;
 }
 
+/* The key of the stream's first block, when that lies below the head. */
+static bool dead_block(struct txn *view, const struct stream *s, struct buf *found)
+{
+    struct key k;
+    struct walk w;
+    uint64_t first, floor = stream_blocks_floor(s);
+    unsigned part;
+    key_block(&k, s->sid, 0);
+    bool any = walk_seek(&w, view, DB_BLOCKS, key_slice(&k)) &&
+               key_is_block(w.key, s->sid, &first, &part) && first < floor &&
+               (part || block_end(view, s->sid, first, w.value) < floor);
+    if (any)
+        buf_add_slice(found, w.key);
+    walk_end(&w);
+    return any;
+}
+
+/* Asks for one commit's worth of blocks below the head; true when none is left. */
 static bool blocks_portion(struct reclaim *r)
 {
     struct stream *s = r->s;
-    struct key k;
-    struct walk w;
-    uint64_t first;
-    unsigned part;
+    struct buf found = BUF_INIT;
     struct txn *view = view_open(r->st->db);
+    s->reclaiming = false;
     if (!view)
         return true;
-    key_block(&k, s->sid, 0);
-    bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
-    bool any = on && key_is_block(w.key, s->sid, &first, &part) &&
-               (part ? first : block_end(view, s->sid, first, w.value)) < stream_blocks_floor(s) &&
-               !slice_eq(w.key, buf_slice(&r->from)); /* it did not go: no commit after the other */
-    buf_clear(&r->from);
-    if (any)
-        buf_add_slice(&r->from, w.key);
-    walk_end(&w);
+    bool any = dead_block(view, s, &found);
     view_close(r->st->db);
-    s->reclaiming = any;
-    if (any)
+    if (any && !slice_eq(buf_slice(&found), buf_slice(&r->block))) { /* else it did not go: no */
+        s->reclaiming = true;                                        /* commit after the other */
+        s->asked_batch = 0;
         stream_give_blocks_back(s);
-    return !any;
+    }
+    buf_release(&r->block);
+    r->block = found;
+    return !s->reclaiming;
 }
 
 /* Deletes subject rows that a purge left behind, unless they are being written anew. */
@@ -462,10 +477,10 @@ static bool sweep_portion(struct reclaim *r)
     if (!view)
         return true;
     key_stream(&k, s->sid);
-    bool on = walk_seek(&w, view, DB_SUBJECTS, r->from.len ? buf_slice(&r->from) : key_slice(&k));
+    bool on = walk_seek(&w, view, DB_SUBJECTS, r->row.len ? buf_slice(&r->row) : key_slice(&k));
     for (; on && key_of_stream(w.key, s->sid) && looks; on = walk_next(&w)) {
         struct subject_row row;
-        if (slice_cmp(w.key, buf_slice(&r->from)) < 0)
+        if (slice_cmp(w.key, buf_slice(&r->row)) < 0)
             continue; /* a damaged key led back: these had their look */
         looks--;
         if (subject_row_read(w.value, w.key, &row) || row.upto >= s->now.purge_floor)
@@ -477,85 +492,117 @@ static bool sweep_portion(struct reclaim *r)
         change_del(stream_batch(s), DB_SUBJECTS, &k);
     }
     bool over = !on || !key_of_stream(w.key, s->sid);
-    buf_clear(&r->from);
+    buf_clear(&r->row);
     if (!over)
-        buf_add_slice(&r->from, w.key);
+        buf_add_slice(&r->row, w.key);
     walk_end(&w);
     view_close(r->st->db);
     return over;
 }
 
+/* The mark goes with the last of them. */
+static void sweep_end(struct reclaim *r)
+{
+    struct key k;
+    r->sweep = false;
+    key_sweep(&k, r->sid);
+    change_del(r->st->gather, DB_META, &k);
+    r->st->gather->writes = true;
+    store_wake(r->st);
+}
+
 static bool below_portion(struct reclaim *r)
 {
-    if (r->sweeping)
-        return sweep_portion(r);
-    bool over = blocks_portion(r);
-    r->sweeping = over && r->sweep;
-    return over && !r->sweep;
+    if (r->blocks)
+        r->blocks = !blocks_portion(r);
+    if (r->sweep && sweep_portion(r))
+        sweep_end(r);
+    return !r->blocks && !r->sweep;
 }
 
 static void reclaim_free(struct reclaim *r)
 {
-    if (r->s)
+    if (r->s) {
         r->s->reclaiming = false;
+        r->s->reclaim = NULL;
+    }
     list_unlink(&r->link);
-    buf_release(&r->from);
+    buf_release(&r->block);
+    buf_release(&r->row);
     free(r);
 }
 
 static enum job_result on_reclaim(struct job *j, const struct job_budget *budget)
 {
     struct reclaim *r = CONTAINER_OF(j, struct reclaim, job);
+    struct store *st = r->st;
     (void)budget;
-    if (r->st->durable_batch < r->after || r->st->failed)
+    /* Of very many streams a few have their turn with each commit: it shall not be a long one. */
+    if (st->durable_batch < r->after || st->failed || st->gather->reclaims >= RECLAIMS_A_COMMIT)
         return JOB_WAIT;
     if (r->s ? below_portion(r) : wipe_portion(r)) {
         reclaim_free(r);
         return JOB_DONE;
     }
-    r->after = r->st->gather->n;
-    store_wake(r->st);
-    r->st->gather->writes = true;
+    r->after = st->gather->n;
+    st->gather->reclaims++;
+    st->gather->writes = true;
+    store_wake(st);
     return JOB_WAIT;
 }
 
-static void reclaim_start(struct store *st, struct stream *s, uint32_t sid, bool sweep)
+static struct reclaim *reclaim_start(struct store *st, struct stream *s, uint32_t sid)
 {
-    LIST_EACH(e, &st->reclaims)
-    {
-        struct reclaim *r = LIST_ENTRY(e, struct reclaim, link);
-        if (r->sid == sid) {
-            r->sweep |= sweep;
-            return;
-        }
-    }
     struct reclaim *r = xcalloc(1, sizeof *r);
     r->st = st;
     r->s = s;
     r->sid = sid;
-    r->sweep = sweep;
     r->after = st->gather->n;
     job_init(&r->job, "reclaiming", on_reclaim);
     if (s)
-        s->reclaiming = true;
+        s->reclaim = r;
     list_push_back(&st->reclaims, &r->link);
     st->turn->job_start(st->turn->loop, &r->job);
-}
-
-void reclaim_below(struct stream *s)
-{
-    if (!s->memory)
-        reclaim_start(s->st, s, s->sid, true);
+    return r;
 }
 
 void reclaim_blocks(struct stream *s)
 {
-    reclaim_start(s->st, s, s->sid, false);
+    struct reclaim *r = s->reclaim ? s->reclaim : reclaim_start(s->st, s, s->sid);
+    r->blocks = s->reclaiming = true;
+}
+
+/* From the first row on, also where a sweep is under way: the rows that it passed lived then. And
+ * not before those are in the file that are on their way to it. */
+static struct reclaim *sweep_start(struct stream *s)
+{
+    reclaim_blocks(s);
+    struct reclaim *r = s->reclaim;
+    r->after = s->st->gather->n;
+    buf_clear(&r->row);
+    return r;
+}
+
+void reclaim_below(struct stream *s)
+{
+    struct key k;
+    if (s->memory)
+        return;
+    struct reclaim *r = sweep_start(s);
+    key_sweep(&k, s->sid);
+    if (!r->sweep)
+        change_put(stream_batch(s), DB_META, &k, SLICE("x"));
+    r->sweep = true;
+}
+
+void reclaim_found(struct stream *s)
+{
+    sweep_start(s)->sweep = true;
 }
 
 void reclaim_stream(struct store *st, uint32_t sid)
 {
-    reclaim_start(st, NULL, sid, false);
+    (void)reclaim_start(st, NULL, sid);
 }
 
 void reclaim_end(struct store *st, struct stream *s)
@@ -563,11 +610,64 @@ void reclaim_end(struct store *st, struct stream *s)
     LIST_EACH_SAFE(e, &st->reclaims)
     {
         struct reclaim *r = LIST_ENTRY(e, struct reclaim, link);
-        if (s && r->s != s)
+        if (s && r != s->reclaim)
             continue;
         st->turn->job_stop(st->turn->loop, &r->job);
         reclaim_free(r);
     }
+}
+
+/* --- what was left --------------------------------------------------------------------------- */
+
+/* Those that were found rest for a commit that nobody else may ask for. */
+static enum job_result looked(struct store *st)
+{
+    if (!list_empty(&st->reclaims)) {
+        st->gather->writes = true;
+        store_wake(st);
+    }
+    return JOB_DONE;
+}
+
+static enum job_result on_leftovers(struct job *j, const struct job_budget *budget)
+{
+    struct store *st = CONTAINER_OF(j, struct store, leftovers);
+    struct buf found = BUF_INIT;
+    struct txn *view = view_open(st->db);
+    bool over = false;
+    LIST_EACH(e, &st->streams)
+    {
+        struct stream *s = LIST_ENTRY(e, struct stream, link);
+        if (!view || over)
+            break;
+        if (s->sid <= st->left_at || s->memory || s->life != STREAM_LIVE)
+            continue;
+        if (dead_block(view, s, &found))
+            reclaim_blocks(s);
+        st->left_at = s->sid;
+        over = job_over(budget);
+    }
+    buf_release(&found);
+    if (view)
+        view_close(st->db);
+    return over ? JOB_MORE : looked(st);
+}
+
+/* A full disk would take none of it: until then each try is a failed commit, and the next one
+ * again. */
+void reclaim_leftovers(struct store *st)
+{
+    if (!st->left || st->stats.full || st->failed)
+        return;
+    st->left = false;
+    st->left_at = 0;
+    st->turn->job_start(st->turn->loop, &st->leftovers);
+}
+
+void reclaim_init(struct store *st)
+{
+    list_init(&st->reclaims);
+    job_init(&st->leftovers, "looking for what was left", on_leftovers);
 }
 
 void chores_wake(struct store *st)

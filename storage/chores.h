@@ -8,6 +8,8 @@
  *
  * Reclaiming is not a chore: rows nobody can see any more (blocks below the head, whole deleted
  * streams, dead subject rows after a purge) are removed in the background, beside everything else.
+ * A stop, a kill or a failed commit ends it; a look at all streams, a moment after the picture was
+ * taken from the file, finds what it left.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef STORAGE_CHORES_H
@@ -41,8 +43,13 @@ void reclaim_blocks(struct stream *s);
 void reclaim_below(struct stream *s);
 /* All rows of a stream that is gone. */
 void reclaim_stream(struct store *st, uint32_t sid);
-/* At close, and when a stream ends: its reclaiming stops (a deleted stream's goes on after the next
- * start). */
+/* At close, and when a stream ends: its reclaiming stops (and goes on after the next start). NULL:
+ * of all streams. */
 void reclaim_end(struct store *st, struct stream *s);
+/* The picture comes from the file: a purge of s was under way in the same sense. */
+void reclaim_found(struct stream *s);
+/* Each second: what a stop or a failed commit left is looked for, once. */
+void reclaim_leftovers(struct store *st);
+void reclaim_init(struct store *st);
 
 #endif

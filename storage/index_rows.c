@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "storage/chores.h"
 #include "storage/index.h"
 #include "storage/store.h"
 #include "storage/stream.h"
@@ -161,6 +162,8 @@ static void generation_end(struct stream *s)
     free(x->splitters);
     x->splitters = NULL;
     x->w_batch = x->gen_batch - 1;
+    if (x->gen_first > x->w_first && !s->st->closing)
+        reclaim_blocks(s); /* some may have waited for this */
     x->w_first = x->gen_first;
     x->w_last = x->gen_last;
     list_splice(&x->dirty, &x->next);

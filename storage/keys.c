@@ -115,6 +115,12 @@ void key_reclaim(struct key *k, uint32_t sid)
     k->b[k->n++] = 'X';
 }
 
+void key_sweep(struct key *k, uint32_t sid)
+{
+    key_meta(k, sid);
+    k->b[k->n++] = 'P';
+}
+
 void key_stream(struct key *k, uint32_t sid)
 {
     key_meta(k, sid);
@@ -169,7 +175,7 @@ bool key_is_meta(struct slice k, uint32_t *sid, char *kind)
         return false;
     *sid = get32(k.p);
     *kind = k.n == 5 ? k.p[4] : '\0';
-    return k.n == 4 || *kind == 'S' || *kind == 'X';
+    return k.n == 4 || *kind == 'S' || *kind == 'X' || *kind == 'P';
 }
 
 struct slice key_subject_part(struct slice k)

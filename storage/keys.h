@@ -15,6 +15,7 @@
  *                     sid                          the stream's specification
  *                     sid | 'S'                    its state (may lag: the journal knows better)
  *                     sid | 'X'                    deleted: what is left of it is being reclaimed
+ *                     sid | 'P'                    purged: rows of s that it left are being removed
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef STORAGE_KEYS_H
@@ -45,6 +46,7 @@ void key_cursor(struct key *k, uint32_t sid, uint32_t cid);
 void key_meta(struct key *k, uint32_t sid);
 void key_state(struct key *k, uint32_t sid);
 void key_reclaim(struct key *k, uint32_t sid);
+void key_sweep(struct key *k, uint32_t sid);
 /* The first key of a stream in any of its tables. */
 void key_stream(struct key *k, uint32_t sid);
 
@@ -57,7 +59,7 @@ bool key_may_be_block(struct slice k);
 bool key_is_hole(struct slice k, uint32_t sid, uint64_t *page);
 bool key_is_cursor(struct slice k, uint32_t sid, uint32_t *cid);
 bool key_of_stream(struct slice k, uint32_t sid);
-/* A row of m: its stream and which of the three it is (0: the specification, 'S', 'X'). */
+/* A row of m: its stream and which of the four it is (0: the specification, 'S', 'X', 'P'). */
 bool key_is_meta(struct slice k, uint32_t *sid, char *kind);
 /* A row of s: what follows sid. For a long subject only the head; the whole one is in the value. */
 struct slice key_subject_part(struct slice k);

@@ -140,7 +140,8 @@ void looks_removed(struct stream *s, uint64_t seq, uint64_t last, struct slice s
             l->count = 0;
             l->pos = last + 1;
             l->from = last + 1;
-        } else if (!last && seq >= l->from && seq < l->pos && l->count && matches(l, subject)) {
+        } else if (!last && subject.n && seq >= l->from && seq < l->pos && l->count &&
+                   matches(l, subject)) {
             l->count--;
         }
     }
@@ -264,16 +265,14 @@ static const struct removed *taken_by(const struct batch *b, const struct stream
     return NULL;
 }
 
-/* Its removal is on its way to the disk, but its bytes are erased already: it is shown until the
+/* Its removal is on its way to the disk, and its bytes may be erased already: it is shown until the
  * batch tells that it left, and counts as long. Where the batch has no subject to tell, nobody is
  * told to take it off again. */
 static bool leaving_matches(const struct store_job *l, uint64_t seq, uint32_t *looks)
 {
     const struct store *st = l->s->st;
-    const struct batch *b = st->flying;
+    const struct batch *b = l->s->memory ? st->mem : st->flying;
     const struct removed *r = NULL;
-    if (!l->s->undone.n || !holes_test(&l->s->undone, seq))
-        return false;
     if (b)
         r = taken_by(b, l->s, seq, looks);
     for (const struct list *e = st->ready.next; !r && e != &st->ready; e = e->next) {
@@ -304,9 +303,10 @@ static int count_portion(struct store_job *l)
     for (uint32_t n = PORTION; seq && seq <= l->as_of && n;) {
         struct record rec;
         rec.len = 0;
-        if (stream_live_shown(s, seq))
-            l->count += reader_get(&r, seq, true, &rec) == 0 ? matches(l, rec.subject)
-                                                             : leaving_matches(l, seq, &n);
+        if (s->undone.n && holes_test(&s->undone, seq))
+            l->count += leaving_matches(l, seq, &n);
+        else if (stream_live_shown(s, seq) && reader_get(&r, seq, true, &rec) == 0)
+            l->count += matches(l, rec.subject);
         reader_spend(&n, &rec);
         l->pos = seq + 1;
         seq = reader_next(&r, l->pos);

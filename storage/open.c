@@ -352,7 +352,7 @@ static struct store *store_new(const struct store_config *cfg, const struct stor
     index_evict_init(st);
     turn_post_init(&st->read_on, on_read_on, st);
     list_init(&st->dirty_cursors);
-    list_init(&st->reclaims);
+    reclaim_init(st);
     list_init(&st->compactions);
     htab_init(&st->names);
     pins_init(&st->pins);
@@ -365,6 +365,7 @@ static void stop_timers(struct store *st)
     turn_unset(st->turn, &st->lazy);
     turn_unset(st->turn, &st->second);
     st->turn->job_stop(st->turn->loop, &st->evict);
+    st->turn->job_stop(st->turn->loop, &st->leftovers);
     st->turn->unpost(st->turn->loop, &st->hand_over);
     st->turn->unpost(st->turn->loop, &st->mem_back);
     st->turn->unpost(st->turn->loop, &st->read_on);

@@ -98,6 +98,13 @@ static int load_state(struct recovery *r, uint32_t sid, struct slice v)
     return 0;
 }
 
+static void load_purged(struct recovery *r, uint32_t sid)
+{
+    struct stream *s = store_by_sid(r->st, sid);
+    if (s && s->life == STREAM_LIVE)
+        reclaim_found(s);
+}
+
 static int load_meta(struct recovery *r)
 {
     struct walk w;
@@ -118,6 +125,8 @@ static int load_meta(struct recovery *r)
             err = load_state(r, sid, sound_row(w.value, sid, "the state", &copy));
         else if (kind == 'X')
             reclaim_stream(r->st, sid);
+        else if (kind == 'P')
+            load_purged(r, sid);
     }
     walk_end(&w);
     buf_release(&copy);
@@ -482,6 +491,6 @@ int store_recover(struct store *st, char **why)
     if (!err)
         err = r.view->err; /* a walk that met damage ended early */
     view_close(st->db);
-    st->trim = true;
+    st->trim = st->left = true;
     return err;
 }

@@ -761,6 +761,7 @@ void store_on_second(void *store)
     struct store *st = store;
     look_at_clock(st);
     space_check(st);
+    reclaim_leftovers(st);
     LIST_EACH(e, &st->streams)
     {
         struct stream *s = LIST_ENTRY(e, struct stream, link);

@@ -107,7 +107,10 @@ struct store {
     size_t nchores;  /* in all streams */
     bool flush_more; /* some stream's rows did not fit into the last commit */
     struct list compactions;
-    struct list reclaims; /* deleted streams whose rows are being removed */
+    struct list reclaims; /* rows nobody can see are being removed: chores.h */
+    struct job leftovers; /* looks for those that were left by a stop or a failed commit, */
+    bool left;            /* unless it has not begun, */
+    uint32_t left_at;     /* and goes on behind this stream */
 };
 
 /* Says that the gathering batch has something: it goes at the end of this turn or when the writer

@@ -574,6 +574,8 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
     s->now.first_ts = was.last_ts;
     s->now.purge_floor = seq;
     s->first_ts_stale = false;
+    if (was.num_subjects > 1)
+        reclaim_below(s);
     (void)index_add(s, subject, seq);
     if (s->memory)
         for (size_t i = 0; i + 1 < stream_chunks(s); i++)

@@ -80,6 +80,7 @@ struct stream {
     uint64_t asked_below;          /* blocks below this number were asked to go, */
     uint64_t asked_batch;          /* last in this batch, */
     bool reclaiming;               /* and some of them may be left: more go with each commit */
+    struct reclaim *reclaim;       /* sees to that (chores.h), or NULL */
     struct list cursors;
     uint32_t next_cid;
     struct list parked; /* appends that wait for the index or the duplicate window, */

@@ -268,6 +268,8 @@ int store_stream_delete(struct stream *s, store_done_fn *done, void *arg)
         struct key k;
         key_meta(&k, s->sid);
         change_del(st->gather, DB_META, &k);
+        key_sweep(&k, s->sid);
+        change_del(st->gather, DB_META, &k);
         key_reclaim(&k, s->sid);
         change_put(st->gather, DB_META, &k, SLICE("x"));
         reclaim_stream(st, s->sid);

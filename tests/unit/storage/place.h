@@ -92,14 +92,21 @@ static inline void place_close(struct place *p)
 }
 
 /* A SIGKILL: the file as it is now, nothing written on the way out, opened again. */
-static inline void place_kill(struct place *p)
+static inline void place_kill_now(struct place *p)
 {
-    while (p->st->flying)
-        fake_turn_once(&p->ft);
+    writer_wait(p->st->writer); /* half a commit can't be copied */
     store_file_copy(p->dir);
     place_close(p);
     store_file_put_back(p->dir);
     place_open(p);
+}
+
+/* The same when all is quiet. */
+static inline void place_kill(struct place *p)
+{
+    while (p->st->flying)
+        fake_turn_once(&p->ft);
+    place_kill_now(p);
 }
 
 static inline void place_remove_tree(const char *path)

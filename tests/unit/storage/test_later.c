@@ -495,6 +495,77 @@ static void blocks_that_were_pushed_out_go_to_the_last(void **state)
     assert_true(blocks_of(p, s) < 10);
 }
 
+/* --- counts ----------------------------------------------------------------------------------- */
+
+struct tally {
+    struct stream *s;
+    unsigned calls;
+    uint64_t n, shown;
+};
+
+static void on_tally(void *arg, int err, uint64_t n, uint64_t as_of)
+{
+    struct tally *t = arg;
+    (void)as_of;
+    assert_int_equal(err, 0);
+    t->calls++;
+    t->n = n;
+    t->shown = state_of(t->s).msgs;
+}
+
+static bool tallied(void *arg)
+{
+    return ((struct tally *)arg)->calls > 0;
+}
+
+/* It was decided when nobody counted, so nobody will be told its subject: it counts no more. */
+static void what_was_leaving_before_the_count_is_not_counted(void **state)
+{
+    enum { N = 3000 };
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    struct stream *s = make(p, &spec);
+    struct slice pattern = SLICE("a.*");
+    struct store_filter filters[] = {{&pattern, 1}, {NULL, 0}};
+    fill(s, "a.1", N - 1);
+    put_text(p, s, "a.1", "x");
+    p->ft.job_budget_ns = 0;
+    for (uint64_t i = 0, seq = 5; i < 4; i++, seq += 5) {
+        struct answer gone = {0};
+        struct tally t = {.s = s};
+        assert_int_equal(store_remove(s, &seq, 1, i >= 2, on_done, &gone), 0);
+        assert_int_equal(store_count(s, &filters[i % 2], 1, false, on_tally, &t, NULL), 0);
+        assert_true(fake_turn_wait(&p->ft, tallied, &t));
+        assert_int_equal(t.n, N - i - 1);
+        wait_answer(p, &gone);
+    }
+}
+
+/* The purge and the count have their turns side by side: it is right at every moment. */
+static void a_count_in_memory_is_right_beside_a_purge(void **state)
+{
+    enum { N = 6000 };
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    spec.memory = true;
+    struct stream *s = make(p, &spec);
+    struct slice pattern = SLICE("a.*");
+    struct store_filter f = {&pattern, 1};
+    struct purge_spec purge = {.filter = SLICE("a.1")};
+    struct answer purged = {0};
+    struct tally t = {.s = s};
+    for (unsigned i = 0; i < N; i++)
+        fill(s, i % 2 ? "a.1" : "a.2", 1);
+    put_text(p, s, "a.2", "x");
+    p->ft.job_budget_ns = 0;
+    assert_int_equal(store_purge(s, &purge, on_purged, &purged), 0);
+    assert_int_equal(store_count(s, &f, 1, false, on_tally, &t, NULL), 0);
+    assert_true(fake_turn_wait(&p->ft, tallied, &t));
+    assert_int_equal(t.n, t.shown);
+    wait_answer(p, &purged);
+    assert_int_equal(state_of(s).msgs, N / 2 + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +585,8 @@ int main(void)
         T(blocks_far_apart_are_not_made_one),
         T(many_are_erased_from_a_block_at_once),
         T(blocks_that_were_pushed_out_go_to_the_last),
+        T(what_was_leaving_before_the_count_is_not_counted),
+        T(a_count_in_memory_is_right_beside_a_purge),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
