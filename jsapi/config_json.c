@@ -78,9 +78,11 @@ static int out_of_range(const struct reading *r, json_int_t v)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
+/* A null in a list or a map is an empty one, as in Go. */
 static int keep(const struct reading *r, const json_t *v, struct slice *out)
 {
-    struct slice s = slice_of(json_string_value(v), json_string_length(v));
+    struct slice s =
+        json_is_null(v) ? SLICE("") : slice_of(json_string_value(v), json_string_length(v));
     *out = arena_dup(r->mem, s);
     return out->p || !s.n ? 0 : E_TOOBIG;
 }
@@ -137,7 +139,7 @@ static int read_strs(const struct reading *r, const json_t *v, struct cfg_strs *
     *out = (struct cfg_strs){.at = room};
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_array_get(v, i);
-        if (!json_is_string(one))
+        if (!json_is_string(one) && !json_is_null(one))
             return misfit(r, one);
         int err = keep(r, one, &out->at[out->n++]);
         if (err)
@@ -157,9 +159,9 @@ static int read_ints(const struct reading *r, const json_t *v, struct cfg_ints *
     *out = (struct cfg_ints){.at = room};
     for (size_t i = 0; i < n; i++) {
         const json_t *one = json_array_get(v, i);
-        if (!json_is_integer(one))
+        if (!json_is_integer(one) && !json_is_null(one))
             return misfit(r, one);
-        out->at[out->n++] = json_integer_value(one);
+        out->at[out->n++] = json_integer_value(one); /* of null: 0 */
     }
     return 0;
 }
@@ -184,7 +186,7 @@ static int read_map(const struct reading *r, json_t *v, struct cfg_map *out)
     json_object_foreach(v, key, one)
     {
         struct cfg_pair *p = &out->at[out->n];
-        if (!json_is_string(one))
+        if (!json_is_string(one) && !json_is_null(one))
             return misfit(r, one);
         p->key = arena_dup(r->mem, slice_cstr(key));
         int err = p->key.p ? keep(r, one, &p->value) : E_TOOBIG;
@@ -208,10 +210,12 @@ static int read_objs(const struct reading *r, json_t *v, struct cfg_objs *out)
     *out = (struct cfg_objs){.at = room};
     for (size_t i = 0; i < n; i++) {
         json_t *one = json_array_get(v, i);
+        void *at = (char *)out->at + size * out->n++;
+        if (json_is_null(one))
+            continue;
         if (!json_is_object(one))
             return misfit(r, one);
-        int err = cfg_read(r->row->sub, one, (char *)out->at + size * out->n++, r->mem, r->strict,
-                           r->why);
+        int err = cfg_read(r->row->sub, one, at, r->mem, r->strict, r->why);
         if (err)
             return err;
     }

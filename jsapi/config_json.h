@@ -90,9 +90,9 @@ struct cfg_table {
 };
 
 /* Fills `to` (zeroed by the caller, or with defaults) from obj: members that are absent or null are
- * left alone. strict: members without a row are errors. E_SYNTAX: *why (appended to, may be NULL)
- * says what is wrong, in the words of nats-server's decoder ("json: unknown field \"x\"");
- * E_TOOBIG: the arena is full. */
+ * left alone; a null in a list or a map is an empty one. strict: members without a row are errors.
+ * E_SYNTAX: *why (appended to, may be NULL) says what is wrong, in the words of nats-server's
+ * decoder ("json: unknown field \"x\""); E_TOOBIG: the arena is full. */
 int cfg_read(const struct cfg_table *t, json_t *obj, void *to, struct arena *mem, bool strict,
              struct buf *why) MUST_CHECK;
 

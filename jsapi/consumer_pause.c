@@ -1,7 +1,7 @@
 /* jsapi/consumer_pause.c -- CONSUMER.PAUSE {"pause_until": time}, and CONSUMER.UNPIN
  *
  * A time that is past, zero or absent resumes. The pause is part of the config, so it survives a
- * restart.
+ * restart. A body that can't be read is told before a stream that isn't there.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/api.h"
@@ -36,7 +36,7 @@ void consumer_pause(struct request *r)
 {
     struct pause_request p = {0};
     struct js_consumer *c;
-    if (!api_read(r, &table, &p) || !(c = consumer_asked(r)))
+    if (!api_read(r, &table, &p) || !api_need_stream(r) || !(c = consumer_asked(r)))
         return;
     struct consumer_config *cfg = xmalloc(sizeof *cfg);
     consumer_config_copy(c->cfg, cfg);
@@ -59,6 +59,6 @@ void consumer_unpin(struct request *r)
         api_fail(r, JSConsumerInvalidGroupNameErr, NULL);
         return;
     }
-    if (consumer_asked(r))
+    if (api_need_stream(r) && consumer_asked(r))
         api_fail(r, JSConsumerInvalidPriorityGroupErr, NULL);
 }

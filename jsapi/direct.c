@@ -287,13 +287,13 @@ static void on_list(void *arg, int err, const uint64_t *seqs, size_t n, uint64_t
     }
     while (skip < n && seqs[skip] < r->q.seq)
         skip++;
-    if (skip == n) {
+    if (!n) {
         refuse(r, "404 No Results");
         return;
     }
     if (!r->up_to)
         r->up_to = as_of;
-    r->n_seqs = n - skip;
+    r->n_seqs = n - skip; /* none: all come before the start, and its end is told */
     r->seqs = xmalloc(r->n_seqs * sizeof *seqs);
     memcpy(r->seqs, seqs + skip, r->n_seqs * sizeof *seqs);
     start_job(r, "direct get of many subjects", multi_step);

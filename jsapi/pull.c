@@ -1,8 +1,9 @@
 /* jsapi/pull.c -- waiting requests of a pull consumer
  *
  * MSG.NEXT is a hot word: it does not pass through the JSON API. An empty body or a number costs no
- * parser; a JSON body is read leniently. Everything a request is told besides messages is a status
- * line in a header block; statuses are posted, because most are born inside a hear function.
+ * parser; in a JSON body unknown members are passed over, those of a wrong type refuse it. All that
+ * a request is told besides messages is a status line in a header block; statuses are posted,
+ * because most are born inside a hear function.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "jsapi/pull.h"
@@ -62,50 +63,66 @@ void pull_end_all(struct js_consumer *c, const char *status, bool pair)
 struct wanted {
     int64_t batch, expires, bytes, heartbeat;
     bool no_wait;
-    const char *bad;   /* why it can't be read */
+    struct slice group, id; /* gone when it is read; what counts is whether there is an id */
+    int64_t min_pending, min_ack_pending, priority;
     const char *unfit; /* what it asks for and no consumer here has */
-    char *why;         /* owned text of the JSON reader */
+    struct buf bad;    /* why it can't be read; empty: it can */
 };
 
-static int64_t typed_int(json_t *obj, const char *key, struct wanted *w)
+#define AT(field) offsetof(struct wanted, field)
+static const struct cfg_row rows[] = {
+    {"expires", CFG_NS, AT(expires), 0, NULL, NULL},
+    {"batch", CFG_INT, AT(batch), 0, NULL, NULL},
+    {"max_bytes", CFG_INT, AT(bytes), 0, NULL, NULL},
+    {"no_wait", CFG_BOOL, AT(no_wait), 0, NULL, NULL},
+    {"idle_heartbeat", CFG_NS, AT(heartbeat), 0, NULL, NULL},
+    {"group", CFG_STR, AT(group), 0, NULL, NULL},
+    {"min_pending", CFG_INT, AT(min_pending), 0, NULL, NULL},
+    {"min_ack_pending", CFG_INT, AT(min_ack_pending), 0, NULL, NULL},
+    {"id", CFG_STR, AT(id), 0, NULL, NULL},
+    {"priority", CFG_INT, AT(priority), 0, NULL, NULL},
+    CFG_END};
+#undef AT
+static const struct cfg_table table = {"JSApiConsumerGetNextRequest", rows, sizeof(struct wanted)};
+
+static void read_members(json_t *obj, struct arena *mem, struct wanted *w)
 {
-    json_t *v = json_key(obj, key);
-    if (!v || json_is_null(v))
-        return 0;
-    if (!json_is_integer(v)) {
-        w->bad = "json: cannot unmarshal value into Go struct field";
-        return 0;
+    int err = cfg_read(&table, obj, w, mem, false, &w->bad);
+    if (err) {
+        if (!w->bad.len)
+            buf_add_str(&w->bad, err_text(err));
+        return;
     }
-    return json_integer_value(v);
+    if (w->min_pending || w->min_ack_pending)
+        w->unfit = "Not a Overflow Priority consumer";
+    else if (w->id.n)
+        w->unfit = "Not a Pinned Client Priority consumer";
+    else if (w->priority < 0 || w->priority > 9)
+        w->unfit = "Priority must be between 0 and 9";
+    if (w->heartbeat > 0 && (w->heartbeat > INT64_MAX / 2 || w->heartbeat * 2 > w->expires))
+        buf_add_str(&w->bad, "heartbeat value too large");
 }
 
 static void read_json(struct slice body, struct wanted *w)
 {
+    struct arena mem;
+    char *why = NULL;
     json_t *obj;
-    if (json_read(body, &obj, &w->why) < 0) {
-        w->bad = w->why ? w->why : "invalid JSON";
+    w->batch = 0;
+    if (json_read(body, &obj, &why) < 0) {
+        buf_add_str(&w->bad, why ? why : "invalid JSON");
+        free(why);
         return;
     }
-    w->batch = typed_int(obj, "batch", w);
-    w->expires = typed_int(obj, "expires", w);
-    w->bytes = typed_int(obj, "max_bytes", w);
-    w->heartbeat = typed_int(obj, "idle_heartbeat", w);
-    w->no_wait = json_get_bool(obj, "no_wait", false);
-    int64_t priority = typed_int(obj, "priority", w);
-    if (typed_int(obj, "min_pending", w) || typed_int(obj, "min_ack_pending", w))
-        w->unfit = "Not a Overflow Priority consumer";
-    else if (json_get_str(obj, "id").n)
-        w->unfit = "Not a Pinned Client Priority consumer";
-    else if (priority < 0 || priority > 9)
-        w->unfit = "Priority must be between 0 and 9";
-    if (w->heartbeat > 0 && (w->heartbeat > INT64_MAX / 2 || w->heartbeat * 2 > w->expires))
-        w->bad = "heartbeat value too large";
+    arena_init(&mem, 3 * body.n + 256); /* a byte that is no UTF-8 becomes three */
+    read_members(obj, &mem, w);
+    arena_release(&mem);
     json_free(obj);
 }
 
 static void read_body(struct slice body, struct wanted *w)
 {
-    *w = (struct wanted){.batch = 1};
+    *w = (struct wanted){.batch = 1, .bad = BUF_INIT};
     body = slice_trim(body);
     if (!body.n)
         return;
@@ -210,9 +227,9 @@ void pull_ask(struct js_consumer *c, struct slice body, struct slice reply)
         return;
     }
     read_body(body, &w);
-    if (w.bad) {
-        bad_request(c, reply, w.bad);
-        free(w.why);
+    if (w.bad.len) {
+        bad_request(c, reply, buf_cstr(&w.bad));
+        buf_release(&w.bad);
         return;
     }
     if (!within_limits(c, &w, reply))
