@@ -34,7 +34,7 @@ def test_refused_memory_is_answered_or_ends_the_server_by_name(allocfaults):
     figures = allocfaults("--every", 61)
     assert not figures["wrong"]
     for row in figures["rows"]:
-        assert row["stop"] > 0 and row["tried"] >= row["allocations"] // 61, row
+        assert row["stop"] > 0 and row["tried"] >= row["due"] > 5, row  # due: of what the shortest run asked for
 
 
 def test_a_large_request_is_refused_alone(allocfaults):
