@@ -349,6 +349,7 @@ static void on_stored(void *arg, int err)
     if (c->state == CONSUMER_MAKING) {
         if (err) {
             c->cursor = NULL;
+            consumer_wake_later(c);
             consumer_close(c, CLOSE_DELETED);
         } else {
             c->stored = true;

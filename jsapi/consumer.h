@@ -128,6 +128,10 @@ struct consumers {
     uint64_t left;       /* taken by a purge since consumers_taken() was last called: none, one, */
     uint64_t left_seq;   /* this one, or several */
 
+    struct request **later; /* owned: they waited for what a failed commit took back */
+    size_t later_n;
+    struct turn_post wake_later;
+
     /* retention.c */
     uint64_t *dead; /* owned: leave the stream at the end of this turn */
     size_t dead_n, dead_cap;
@@ -221,6 +225,12 @@ void consumer_count_cancel(struct js_consumer *c);
 void consumer_wait(struct js_consumer *c, struct request *r);
 void consumer_wake_waiters(struct js_consumer *c);
 void consumer_drop_waiters(struct js_consumer *c); /* at shutdown: nobody is left to answer */
+/* A commit failed, or consumers are read back after it: what c's waiters would find now is half of
+ * a picture, so they run again as posted work, when the store and the set are whole. */
+void consumer_wake_later(struct js_consumer *c);
+void consumers_wake_init(struct consumers *cs);
+/* The set goes: those who still wait run now, or are dropped. */
+void consumers_wake_end(struct consumers *cs, bool drop);
 /* News: a message it wants was stored, or one of the stream went away. */
 void consumer_saw_stored(struct js_consumer *c, uint64_t seq);
 void consumer_saw_removed(struct js_consumer *c, uint64_t seq);

@@ -70,6 +70,50 @@ void consumer_drop_waiters(struct js_consumer *c)
     each_waiter(c, give_up);
 }
 
+void consumer_wake_later(struct js_consumer *c)
+{
+    const struct turn *t = consumer_turn(c);
+    struct consumers *cs = c->set;
+    if (!c->n_waiters)
+        return;
+    cs->later = xrealloc(cs->later, (cs->later_n + c->n_waiters) * sizeof *cs->later);
+    memcpy(cs->later + cs->later_n, c->waiters, c->n_waiters * sizeof *cs->later);
+    cs->later_n += c->n_waiters;
+    free(c->waiters);
+    c->waiters = NULL;
+    c->n_waiters = c->waiters_cap = 0;
+    turn_post_now(t, &cs->wake_later);
+}
+
+/* cs may go with the first of them. */
+static void wake_all(struct consumers *cs, void (*fn)(struct request *r))
+{
+    struct request **all = cs->later;
+    size_t n = cs->later_n;
+    cs->later = NULL;
+    cs->later_n = 0;
+    for (size_t i = 0; i < n; i++)
+        fn(all[i]);
+    free(all);
+}
+
+static void on_wake_later(void *arg)
+{
+    wake_all(arg, run_again);
+}
+
+void consumers_wake_init(struct consumers *cs)
+{
+    turn_post_init(&cs->wake_later, on_wake_later, cs);
+}
+
+void consumers_wake_end(struct consumers *cs, bool drop)
+{
+    const struct turn *t = cs->stream->acc->js->host.turn;
+    t->unpost(t->loop, &cs->wake_later);
+    wake_all(cs, drop ? give_up : run_again);
+}
+
 void consumer_count_cancel(struct js_consumer *c)
 {
     if (c->counting)
@@ -102,6 +146,7 @@ static void ended(struct js_consumer *c, int err)
              SLICE_FMT(c->name), err_text(err));
     c->count_tries = 0;
     if (c->state == CONSUMER_MAKING) {
+        consumer_wake_later(c);
         consumer_close(c, CLOSE_DELETED);
         return;
     }

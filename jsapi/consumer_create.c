@@ -54,6 +54,8 @@ static void on_changed(void *arg, int err)
         consumer_apply(c, x->cfg);
         x->answer(c, x->r);
     }
+    if (err && c->set)
+        consumer_wake_later(c);
     consumer_wake_waiters(c);
     consumer_drop(c);
     free(x);

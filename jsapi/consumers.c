@@ -178,6 +178,7 @@ struct consumers *consumers_new(struct js_stream *s)
     list_init(&cs->holders);
     job_init(&cs->pump, "delivery", delivery_pump);
     retention_init(cs);
+    consumers_wake_init(cs);
     return cs;
 }
 
@@ -217,8 +218,10 @@ void consumers_forget(struct consumers *cs)
     cs->forgotten = true;
     retention_forget(cs);
     for (size_t i = cs->n; i-- > 0;)
-        if (cs->at[i]->cursor)
+        if (cs->at[i]->cursor) {
+            consumer_wake_later(cs->at[i]);
             consumer_close(cs->at[i], CLOSE_REOPENED);
+        }
 }
 
 void consumers_free(struct consumers *cs, enum consumers_end why)
@@ -231,6 +234,7 @@ void consumers_free(struct consumers *cs, enum consumers_end why)
         consumer_close(cs->at[cs->n - 1],
                        why == CONSUMERS_DELETED ? CLOSE_DELETED : CLOSE_SHUTDOWN);
     t->job_stop(t->loop, &cs->pump);
+    consumers_wake_end(cs, why == CONSUMERS_SHUTDOWN);
     retention_release(cs);
     filter_index_release(&cs->index);
     cs->stream->watch.want_stored = cs->stream->watch.want_removed_subjects = false;

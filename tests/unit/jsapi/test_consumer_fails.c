@@ -179,6 +179,67 @@ static void a_deletion_that_failed_takes_no_messages(void **state)
         expect_msg(s, "_INBOX.d", q, q, 1, &g);
 }
 
+/* Two changes and a question, one behind the other: the first one fails with its commit, the second
+ * begins while consumers are read back. Whoever waits finds the consumer. */
+static void who_waits_for_a_change_finds_the_consumer(void **state)
+{
+    static const char body[] = "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"C\","
+                               "\"ack_policy\":\"explicit\",\"description\":\"%s\"}}";
+    struct site *s = *state;
+    char text[256];
+    make_stream(s, "");
+    publish_n(s, "o.a", 3);
+    make_consumer(s, "C", ",\"description\":\"as it was\"" EXPLICIT);
+    fault_set("commit:1");
+    (void)snprintf(text, sizeof text, body, "first");
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.C", "_INBOX.first", NULL, text);
+    (void)snprintf(text, sizeof text, body, "second");
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.C", "_INBOX.second", NULL, text);
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.INFO.S.C", "_INBOX.info", NULL, "");
+    (void)snprintf(text, sizeof text, body, "third");
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.C", "_INBOX.third", NULL, text);
+    struct jshost_msg *m = jshost_wait(&s->h, "_INBOX.first");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"error\""));
+    jshost_msg_free(m);
+    fault_set(NULL);
+    m = jshost_wait(&s->h, "_INBOX.info");
+    assert_non_null(m);
+    assert_int_equal(number_in(m->text, "\"num_pending\":"), 3);
+    jshost_msg_free(m);
+    m = jshost_wait(&s->h, "_INBOX.third");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "third"));
+    jshost_msg_free(m);
+    fake_turn_run(&s->ft);
+    char *now = ask(s, "$JS.API.CONSUMER.INFO.S.C", "");
+    assert_non_null(strstr(now, "third"));
+    free(now);
+}
+
+/* The second one asks while the first one's is on its way to the disk, which never comes there. */
+static void who_waits_for_one_that_was_not_made_makes_it(void **state)
+{
+    static const char body[] = "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"C\","
+                               "\"ack_policy\":\"explicit\",\"filter_subject\":\"o.>\"}}";
+    struct site *s = *state;
+    make_stream(s, "");
+    publish_n(s, "o.a", 3);
+    fault_set("commit:1");
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.C", "_INBOX.first", NULL, body);
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.C", "_INBOX.second", NULL, body);
+    struct jshost_msg *m = jshost_wait(&s->h, "_INBOX.first");
+    assert_non_null(m);
+    assert_non_null(strstr(m->text, "\"error\""));
+    jshost_msg_free(m);
+    fault_set(NULL);
+    m = jshost_wait(&s->h, "_INBOX.second");
+    assert_non_null(m);
+    assert_int_equal(number_in(m->text, "\"num_pending\":"), 3);
+    jshost_msg_free(m);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 3);
+}
+
 /* It was deleted, and one in memory took its name; but the disk did not hear of the deletion. */
 static void a_deletion_that_failed_brings_the_old_one_back(void **state)
 {
@@ -212,6 +273,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_commit_may_fail),
         cmocka_unit_test_setup_teardown(a_count_that_a_failure_ends_is_no_number, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_waits_for_a_change_finds_the_consumer, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_waits_for_one_that_was_not_made_makes_it, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_deletion_that_failed_takes_no_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deletion_that_failed_brings_the_old_one_back, setup,
                                         teardown),
