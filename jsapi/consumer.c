@@ -554,7 +554,8 @@ void consumer_apply(struct js_consumer *c, struct consumer_config *cfg)
             pending_requeue_all(&c->pend);
     }
     if (filters) {
-        c->latest_up_to = 0;
+        if (cfg->deliver_policy != DELIVER_LAST_PER_SUBJECT)
+            c->latest_up_to = 0; /* else what is left of the list, as the new filters want it */
         consumer_recount(c);
         consumers_index(c->set, c);
         if (c->stream->cfg.retention == RETAIN_INTEREST)

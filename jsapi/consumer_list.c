@@ -73,7 +73,11 @@ void consumer_names(struct request *r)
 void consumer_list(struct request *r)
 {
     struct consumers *cs = r->stream->consumers;
-    for (size_t i = 0; cs && i < cs->n; i++)
+    if (!cs) { /* it went while this waited */
+        api_fail(r, JSStreamNotFoundErr, NULL);
+        return;
+    }
+    for (size_t i = 0; i < cs->n; i++)
         if (shown(cs->at[i]) && !consumer_counted(cs->at[i], r))
             return; /* once more when this one is counted */
     page(r, API_LIST_PAGE, show_info);

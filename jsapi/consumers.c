@@ -388,6 +388,8 @@ void consumers_describe(struct consumers *cs, struct json_out *out, bool config)
     for (size_t i = 0; i < cs->n; i++) {
         if (cs->at[i]->cfg->direct || cs->at[i]->state == CONSUMER_MAKING)
             continue;
+        if (!cs->forgotten)
+            (void)consumer_counted(cs->at[i], NULL); /* after a restart: known at the next look */
         json_obj(out, NULL);
         consumer_write(cs->at[i], out, config ? SHOW_STORED : SHOW_NO_CONFIG);
         json_end(out);

@@ -318,6 +318,34 @@ static void a_list_of_which_nothing_was_delivered_outlives_a_restart(void **stat
     assert_int_equal(info(s, "C", NULL, "num_ack_pending"), 3);
 }
 
+/* What is left of it, as the new filters want it: nothing older than the last of a subject. */
+static void a_list_goes_on_with_other_filters(void **state)
+{
+    struct site *s = *state;
+    struct got g;
+    const char *const subjects[] = {"o.c", "o.a", "o.b", "o.a", "o.b", "o.d"};
+    make_stream(s, "");
+    for (size_t i = 0; i < ARRAY_LEN(subjects); i++)
+        publish_n(s, subjects[i], 1);
+    make_consumer(s, "C",
+                  ",\"deliver_policy\":\"last_per_subject\",\"filter_subject\":\"o.*\"" EXPLICIT);
+    pull(s, "C", "_INBOX.p", "1");
+    expect_msg(s, "_INBOX.p", 1, 1, 1, &g);
+    make_consumer(
+        s, "C",
+        ",\"deliver_policy\":\"last_per_subject\",\"filter_subjects\":[\"o.a\",\"o.b\"]" EXPLICIT);
+    publish_n(s, "o.b", 1);
+    publish_n(s, "o.c", 1);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 3);
+    restart(s);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 3);
+    pull(s, "C", "_INBOX.p", "9");
+    expect_msg(s, "_INBOX.p", 4, 2, 1, &g);
+    expect_msg(s, "_INBOX.p", 5, 3, 1, &g);
+    expect_msg(s, "_INBOX.p", 7, 4, 1, &g);
+    assert_int_equal(info(s, "C", NULL, "num_pending"), 0);
+}
+
 /* Its first delivery lies below what was acked, its last one above: nobody settles it by number. */
 static void a_message_below_an_ack_of_all_that_left_is_not_delivered_again(void **state)
 {
@@ -561,6 +589,7 @@ int main(void)
         T(the_subjects_of_an_update_under_way_are_taken),
         T(the_filter_of_an_update_under_way_is_taken),
         T(a_list_of_which_nothing_was_delivered_outlives_a_restart),
+        T(a_list_goes_on_with_other_filters),
         T(a_message_below_an_ack_of_all_that_left_is_not_delivered_again),
         T(a_purge_moves_everybody_up),
         T(a_purge_moves_a_consumer_however_far),

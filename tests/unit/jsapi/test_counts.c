@@ -117,6 +117,52 @@ static void erased_and_somebody_wanted_it(void **state)
     one_of_three_leaves(*state, "{\"seq\":2}");
 }
 
+/* What /jsz says of C. */
+static uint64_t shown(struct site *s)
+{
+    struct buf out = BUF_INIT;
+    struct json_out j;
+    json_begin(&j, &out);
+    json_arr(&j, NULL);
+    jsapi_describe(s->js, &j, (struct slice){0}, true, true, false);
+    json_end(&j);
+    uint64_t n = number_in(strstr(buf_cstr(&out), "\"consumer_detail\""), "\"num_pending\":");
+    buf_release(&out);
+    return n;
+}
+
+static void a_look_after_a_restart_has_it_counted(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, "");
+    publish_n(s, "o.a", 3);
+    make_consumer(s, "C", ",\"filter_subject\":\"o.*\"" EXPLICIT);
+    site_down(s);
+    site_up(s);
+    shown(s);
+    fake_turn_run(&s->ft);
+    assert_int_equal(shown(s), 3);
+}
+
+/* One that is counted for the list keeps it waiting; then the stream goes. */
+static void a_list_hears_that_its_stream_went(void **state)
+{
+    struct site *s = *state;
+    make_stream(s, "");
+    publish_n(s, "o.a", 3);
+    make_consumer(s, "A", ",\"filter_subject\":\"o.*\"" EXPLICIT);
+    make_consumer(s, "B", ",\"filter_subject\":\"o.a\"" EXPLICIT);
+    site_down(s);
+    site_up(s);
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.LIST.S", "_INBOX.list", NULL, "");
+    jshost_send(&s->h, ACC, "$JS.API.STREAM.DELETE.S", "_INBOX.gone", NULL, "");
+    struct jshost_msg *m = jshost_wait(&s->h, "_INBOX.list");
+    assert_non_null(m);
+    if (!strstr(m->text, "\"err_code\":10059"))
+        fail_msg("%s", m->text);
+    jshost_msg_free(m);
+}
+
 /* Its job is a portion a turn; a message that it has found leaves before it has found all. */
 static void what_leaves_while_the_list_is_made_is_not_awaited(void **state)
 {
@@ -166,6 +212,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(erased_and_nobody_wanted_the_subject, setup, teardown),
         cmocka_unit_test_setup_teardown(somebody_wanted_it, setup, teardown),
         cmocka_unit_test_setup_teardown(erased_and_somebody_wanted_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_look_after_a_restart_has_it_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_list_hears_that_its_stream_went, setup, teardown),
         cmocka_unit_test_setup_teardown(what_leaves_while_the_list_is_made_is_not_awaited, setup,
                                         teardown),
     };
