@@ -11,14 +11,15 @@
 #include "jsapi/overlap.h"
 #include "jsapi/stream_config.h"
 
-#define NAME_MAX_BYTES  255
-#define DESC_MAX_BYTES  4096
-#define META_MAX_BYTES  131072
-#define REPLICAS_MAX    5
-#define WINDOW_DEFAULT  (120 * NS_PER_S)
-#define WINDOW_MIN      (100 * NS_PER_MS)
-#define AGE_MIN         (100 * NS_PER_MS)
-#define CYCLE_STEPS_MAX 10000
+#define NAME_MAX_BYTES    255
+#define DESC_MAX_BYTES    4096
+#define META_MAX_BYTES    131072
+#define REPLICAS_MAX      5
+#define WINDOW_DEFAULT    (120 * NS_PER_S)
+#define WINDOW_MIN        (100 * NS_PER_MS)
+#define AGE_MIN           (100 * NS_PER_MS)
+#define CYCLE_STEPS_MAX   10000
+#define DELIVER_LOOKS_MAX 1000000u /* a delivery prefix beside a subject; about 0.1 s */
 
 static bool bad(struct js_error *e, const char *what)
 {
@@ -373,45 +374,133 @@ static bool check_filters(const struct stream_config *c, struct js_error *e)
     return true;
 }
 
-/* Would what comes through this prefix meet a subject of a local origin again? */
-static bool check_deliver(const struct stream_config *c, struct slice prefix,
-                          const struct stream_bounds *b, struct js_error *e)
+/* --- external origins ------------------------------------------------------------------------- */
+
+static size_t count_origins(const struct stream_config *c)
 {
-    size_t n = c->sources.n + (c->mirror ? 1 : 0);
+    return c->mirror ? 1 : c->sources.n;
+}
+
+static const struct source_config *origin_at(const struct stream_config *c, size_t at)
+{
+    return c->mirror ? c->mirror : stream_source(c, at);
+}
+
+struct word {
+    struct slice text;
+    size_t at;
+};
+
+static int by_text(const void *a, const void *b)
+{
+    const struct word *x = a, *y = b;
+    int cmp = slice_cmp(x->text, y->text);
+    return cmp ? cmp : (x->at > y->at) - (x->at < y->at);
+}
+
+/* Empties those that repeat an earlier one. */
+static void drop_repeated(struct slice *at, size_t n)
+{
+    struct word *sorted = xmalloc((n + 1) * sizeof *sorted);
+    for (size_t i = 0; i < n; i++)
+        sorted[i] = (struct word){at[i], i};
+    qsort(sorted, n, sizeof *sorted, by_text);
+    for (size_t i = 1; i < n; i++)
+        if (slice_eq(sorted[i - 1].text, sorted[i].text))
+            at[sorted[i].at] = (struct slice){0};
+    free(sorted);
+}
+
+/* Subjects of local origins that a prefix may lead back to: those with an open end. Any other is
+ * shorter than it is behind the prefix. */
+struct open_ended {
+    struct slice *at; /* owned */
+    size_t n, cap;
+    size_t looks; /* so far */
+};
+
+static void find_open_ended(const struct stream_config *c, const struct stream_bounds *b,
+                            struct open_ended *o)
+{
+    size_t n = count_origins(c);
+    struct slice *names = xcalloc(n + 1, sizeof *names);
+
+    for (size_t i = 0; i < n; i++)
+        if (!origin_at(c, i)->external)
+            names[i] = origin_at(c, i)->name;
+    drop_repeated(names, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct stream_config *origin = names[i].n ? other(b, names[i]) : NULL;
+        for (size_t k = 0; origin && k < origin->subjects.n; k++) {
+            struct slice subject = origin->subjects.at[k];
+            if (subject.p[subject.n - 1] != '>')
+                continue;
+            if (o->n == o->cap) {
+                o->cap = o->cap ? o->cap * 2 : 16;
+                o->at = xrealloc(o->at, o->cap * sizeof *o->at);
+            }
+            o->at[o->n++] = subject;
+        }
+    }
+    free(names);
+}
+
+/* Would what comes through this prefix meet a subject of a local origin again? */
+static bool check_deliver(struct slice prefix, struct open_ended *o, struct js_error *e)
+{
+    struct buf joined = BUF_INIT;
+    bool ok = true;
 
     if (!subject_valid_literal(prefix))
         return js_fail(e, JSStreamInvalidExternalDeliverySubjErrF, "%.*s", SLICE_FMT(prefix));
-    for (size_t i = 0; i < n; i++) {
-        const struct source_config *s = c->mirror ? c->mirror : stream_source(c, i);
-        const struct stream_config *origin = s->external ? NULL : other(b, s->name);
-        for (size_t k = 0; origin && k < origin->subjects.n; k++) {
-            struct slice subject = origin->subjects.at[k];
-            struct buf joined = BUF_INIT;
-            buf_add_slice(&joined, prefix);
-            buf_add_char(&joined, '.');
-            buf_add_slice(&joined, subject);
-            bool meet = subject_overlap(subject, buf_slice(&joined));
-            buf_release(&joined);
-            if (meet)
-                return js_fail(e, JSStreamExternalDelPrefixOverlapsErrF, "%.*s\x1f%.*s",
-                               SLICE_FMT(prefix), SLICE_FMT(subject));
+    for (size_t k = 0; ok && k < o->n; k++) {
+        struct slice subject = o->at[k];
+        if (o->looks++ == DELIVER_LOOKS_MAX) {
+            ok = bad(e, "too many delivery prefixes and subjects of origins");
+            break;
         }
+        buf_clear(&joined);
+        buf_add_slice(&joined, prefix);
+        buf_add_char(&joined, '.');
+        buf_add_slice(&joined, subject);
+        if (subject_overlap(subject, buf_slice(&joined)))
+            ok = js_fail(e, JSStreamExternalDelPrefixOverlapsErrF, "%.*s\x1f%.*s",
+                         SLICE_FMT(prefix), SLICE_FMT(subject));
     }
-    return true;
+    buf_release(&joined);
+    return ok;
+}
+
+/* There may be thousands of sources, and thousands of subjects of their origins: each but once. */
+static bool check_delivers(const struct stream_config *c, const struct stream_bounds *b,
+                           struct js_error *e)
+{
+    size_t n = count_origins(c);
+    struct slice *prefixes = xcalloc(n + 1, sizeof *prefixes);
+    struct open_ended o = {0};
+    bool ok = true;
+
+    for (size_t i = 0; i < n; i++)
+        if (origin_at(c, i)->external)
+            prefixes[i] = origin_at(c, i)->external->deliver;
+    drop_repeated(prefixes, n);
+    find_open_ended(c, b, &o);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = !prefixes[i].n || check_deliver(prefixes[i], &o, e);
+    free(o.at);
+    free(prefixes);
+    return ok;
 }
 
 static bool check_externals(const struct stream_config *c, const struct stream_bounds *b,
                             struct js_error *e)
 {
-    size_t n = c->mirror ? 1 : c->sources.n;
+    size_t n = count_origins(c);
 
+    if (!check_delivers(c, b, e))
+        return false;
     for (size_t i = 0; i < n; i++) {
-        const struct source_config *s = c->mirror ? c->mirror : stream_source(c, i);
-        if (s->external && s->external->deliver.n && !check_deliver(c, s->external->deliver, b, e))
-            return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        const struct source_config *s = c->mirror ? c->mirror : stream_source(c, i);
+        const struct source_config *s = origin_at(c, i);
         if (!s->external || !s->external->api.n)
             continue;
         struct slice api = s->external->api;

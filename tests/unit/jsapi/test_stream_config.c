@@ -217,6 +217,69 @@ static void rules_about_other_streams(void **state)
     stream_config_release(&others[1]);
 }
 
+/* N sources elsewhere, each with its prefix (or all with one), N of what is here, which has as many
+ * subjects. */
+static void with_many_prefixes(bool one, const char *subject_tail, int code)
+{
+    enum { N = 3000 };
+    struct stream_bounds b = {.other = find};
+    struct buf text = BUF_INIT;
+    struct stream_config c;
+    struct js_error e = {0};
+    buf_add_str(&text, "{\"name\":\"A\",\"subjects\":[");
+    for (int i = 0; i < N; i++)
+        buf_printf(&text, "%s\"a.%d%s\"", i ? "," : "", i, subject_tail);
+    buf_add_str(&text, "]}");
+    assert_true(read_config(buf_cstr(&text), &others[0], &e));
+    n_others = 1;
+    buf_clear(&text);
+    buf_add_str(&text, "{\"name\":\"X\",\"sources\":[");
+    for (int i = 0; i < N; i++)
+        buf_printf(&text,
+                   "%s{\"name\":\"E%d\",\"external\":{\"api\":\"$JS.h.API\",\"deliver\":\"p.%d\"}},"
+                   "{\"name\":\"A\",\"filter_subject\":\"a.%d\"}",
+                   i ? "," : "", i, one ? 0 : i, i);
+    buf_add_str(&text, "]}");
+    assert_true(read_config(buf_cstr(&text), &c, &e));
+    assert_int_equal(stream_config_check(&c, &b, &e), !code);
+    if (code)
+        assert_int_equal(e.code, code);
+    stream_config_release(&c);
+    stream_config_release(&others[0]);
+    buf_release(&text);
+}
+
+static void many_delivery_prefixes_take_bounded_looks(void **state)
+{
+    (void)state;
+    with_many_prefixes(false, "", 0); /* no open end: none can meet */
+    with_many_prefixes(true, ".>", 0);
+    with_many_prefixes(false, ".>", JSStreamInvalidConfigF);
+}
+
+/* The first prefix that meets, and the first subject it meets. */
+static void a_delivery_prefix_that_leads_back_is_named(void **state)
+{
+    static const char text[] =
+        "{\"name\":\"X\",\"sources\":[{\"name\":\"A\"},"
+        "{\"name\":\"E\",\"external\":{\"api\":\"$JS.h.API\",\"deliver\":\"p\"}},"
+        "{\"name\":\"F\",\"external\":{\"api\":\"$JS.h.API\",\"deliver\":\"q.r\"}}]}";
+    struct stream_bounds b = {.other = find};
+    struct stream_config c;
+    struct js_error e = {0};
+    (void)state;
+    assert_true(
+        read_config("{\"name\":\"A\",\"subjects\":[\"p.q\",\"q.*\",\"p.p.x.>\",\"q.r.>\",\"q.>\"]}",
+                    &others[0], &e));
+    n_others = 1;
+    assert_true(read_config(text, &c, &e));
+    assert_false(stream_config_check(&c, &b, &e));
+    assert_int_equal(e.code, JSStreamExternalDelPrefixOverlapsErrF);
+    assert_non_null(strstr(e.text, "q.r"));
+    stream_config_release(&c);
+    stream_config_release(&others[0]);
+}
+
 static void sealing_forces_members(void **state)
 {
     struct stream_config a, b;
@@ -247,6 +310,8 @@ int main(void)
         cmocka_unit_test(names_match_without_case_and_null_is_absent),
         cmocka_unit_test(metadata_of_the_server_is_kept_apart),
         cmocka_unit_test(rules_about_other_streams),
+        cmocka_unit_test(many_delivery_prefixes_take_bounded_looks),
+        cmocka_unit_test(a_delivery_prefix_that_leads_back_is_named),
         cmocka_unit_test(sealing_forces_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
