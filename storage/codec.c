@@ -316,6 +316,8 @@ void state_row_add(struct buf *out, uint32_t sid, const struct state_row *r)
     add_u64(out, r->w_batch);
     add_u64(out, r->w_first);
     add_u64(out, r->w_last);
+    if (r->holed)
+        add_u64(out, r->holed);
     row_end(out, at, sid);
 }
 
@@ -333,6 +335,7 @@ int state_row_read(struct slice v, uint32_t sid, struct state_row *r)
     r->w_batch = take_u64(&t);
     r->w_first = take_u64(&t);
     r->w_last = take_u64(&t);
+    r->holed = t.rest.n ? take_u64(&t) : 0; /* most rows end before it */
     return t.ok && state_plausible(&r->st) ? 0 : E_CORRUPT;
 }
 

@@ -145,6 +145,7 @@ struct state_row {
     struct state st;
     uint64_t batch;                    /* this batch and all earlier ones are in it */
     uint64_t w_batch, w_first, w_last; /* the subject rows have all effects up to here */
+    uint64_t holed;                    /* bytes removed from the middle since the last compaction */
 };
 void state_row_add(struct buf *out, uint32_t sid, const struct state_row *r);
 int state_row_read(struct slice v, uint32_t sid, struct state_row *r) MUST_CHECK;

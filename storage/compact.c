@@ -26,6 +26,7 @@ struct compaction {
     struct stream *s;
     uint64_t pos;   /* blocks below were looked at */
     uint64_t after; /* rests until this batch is durable */
+    uint64_t holed; /* so much was to go when it began */
     /* the block being built */
     char *value;          /* BLOCK_SIZE */
     uint32_t used, n;     /* as in a chunk; the directory grows down from the end */
@@ -278,11 +279,13 @@ static void compaction_free(struct compaction *c)
 static enum job_result on_step(struct job *j, const struct job_budget *budget)
 {
     struct compaction *c = CONTAINER_OF(j, struct compaction, job);
-    struct store *st = c->s->st;
+    struct stream *s = c->s;
+    struct store *st = s->st;
     (void)budget;
-    if (st->durable_batch < c->after || c->s->index.behind)
+    if (st->durable_batch < c->after || s->index.behind)
         return JOB_WAIT;
-    if (portion(c)) {
+    if (portion(c)) { /* only now: a stop on the way leaves it all to the next start */
+        s->holed -= c->holed < s->holed ? c->holed : s->holed;
         compaction_free(c);
         return JOB_DONE;
     }
@@ -298,9 +301,9 @@ void compact_when_due(struct stream *s)
     if (s->memory || s->compaction || s->holed < st->lazy_at.compact_bytes ||
         s->holed < s->now.bytes)
         return;
-    s->holed = 0;
     struct compaction *c = xcalloc(1, sizeof *c);
     c->s = s;
+    c->holed = s->holed;
     c->value = xmalloc(BLOCK_SIZE);
     clear(c);
     s->compaction = c;

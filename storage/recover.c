@@ -94,6 +94,7 @@ static int load_state(struct recovery *r, uint32_t sid, struct slice v)
     s->index.w_batch = row.w_batch;
     s->index.w_first = row.w_first;
     s->index.w_last = row.w_last;
+    s->holed = row.holed;
     s->state_pin.batch = row.batch; /* what the row has; the journal's later states come next */
     return 0;
 }

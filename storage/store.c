@@ -198,7 +198,8 @@ static void write_state_row(struct stream *s, struct batch *b)
                             .batch = b->n,
                             .w_batch = s->index.w_batch,
                             .w_first = s->index.w_first,
-                            .w_last = s->index.w_last};
+                            .w_last = s->index.w_last,
+                            .holed = s->holed};
     key_state(&k, s->sid);
     state_row_add(change_put_begin(b, DB_META, &k, &at), s->sid, &row);
     change_put_end(b, at);

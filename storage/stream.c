@@ -546,6 +546,7 @@ void stream_clear(struct stream *s, uint64_t next)
     s->now.first_ts = 0;
     s->now.purge_floor = next;
     s->first_ts_stale = false;
+    s->holed = 0;
     if (s->memory)
         drop_chunks(s);
 }
@@ -574,6 +575,7 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
     s->now.first_ts = was.last_ts;
     s->now.purge_floor = seq;
     s->first_ts_stale = false;
+    s->holed = 0;
     if (was.num_subjects > 1)
         reclaim_below(s);
     (void)index_add(s, subject, seq);

@@ -75,7 +75,7 @@ struct stream {
     uint64_t touched;     /* the gathering batch that has changes of ours */
     bool first_ts_stale;  /* now.first_ts belongs to a record that is gone */
     uint64_t freed;       /* accounted bytes removed since blocks were trimmed last */
-    uint64_t holed;       /* and of them not at the head, since the last compaction */
+    uint64_t holed; /* and those not at the head, since the last compaction: over a stop, too */
     struct compaction *compaction; /* under way, or NULL */
     uint64_t asked_below;          /* blocks below this number were asked to go, */
     uint64_t asked_batch;          /* last in this batch, */

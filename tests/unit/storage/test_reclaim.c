@@ -162,6 +162,40 @@ static void blocks_that_were_pushed_out_go_after_a_stop(void **state)
     assert_true(blocks_of(p, s->sid) < 10);
 }
 
+/* A bucket whose keys are written anew all the time, on a machine that is switched off each night:
+ * what a day leaves in the middle is less than what lives. */
+static void a_bucket_s_file_does_not_grow_with_each_stop(void **state)
+{
+    enum { KEYS = 1000, A_DAY = 600, DAYS = 30 };
+    struct place *p = *state;
+    struct stream_spec spec = spec_of("S");
+    uint64_t extent = 0;
+    unsigned n = 0;
+    char key[16], text[1001] = {0};
+    memset(text, 'x', 1000);
+    spec.max_msgs_per_subject = 1;
+    struct stream *s = make(p, &spec);
+    put_text(p, s, "k.first", "is written once");
+    for (unsigned day = 0; day < DAYS; day++) {
+        p->st->lazy_at.compact_bytes = 10000;
+        for (unsigned i = 0; i < A_DAY; i++, n++) {
+            snprintf(key, sizeof key, "k.%u", n * 7 % KEYS);
+            struct record_in rec = rec_of(key, text);
+            assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
+        }
+        put_text(p, s, "k.last", "x");
+        let_pass(p, 3);
+        if (day == 10)
+            extent = db_extent(p->st->db);
+        if (day % 2)
+            s = reopened(p);
+        else
+            place_kill_now(p), s = find_stream(p, "S");
+    }
+    assert_int_equal(state_of(s).msgs, KEYS + 2);
+    assert_true(db_extent(p->st->db) < extent + extent / 2);
+}
+
 /* --- subjects -------------------------------------------------------------------------------- */
 
 static void rows_of_purged_subjects_go_after_a_kill(void **state)
@@ -283,6 +317,7 @@ int main(void)
         T(blocks_that_were_pushed_out_go_without_traffic),
         T(blocks_that_were_pushed_out_go_after_a_kill),
         T(blocks_that_were_pushed_out_go_after_a_stop),
+        T(a_bucket_s_file_does_not_grow_with_each_stop),
         T(rows_of_purged_subjects_go_after_a_kill),
         T(a_purge_during_a_sweep_is_swept_too),
         T(a_roll_up_of_all_leaves_no_rows),
