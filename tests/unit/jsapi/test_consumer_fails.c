@@ -217,6 +217,26 @@ static void who_waits_for_a_change_finds_the_consumer(void **state)
     free(now);
 }
 
+/* The server goes in the turn in which the commit failed: they are not asked for any more. */
+static void who_waits_when_the_server_goes_is_let_go(void **state)
+{
+    static const char body[] = "{\"stream_name\":\"S\",\"config\":{\"durable_name\":\"C\","
+                               "\"ack_policy\":\"explicit\",\"filter_subject\":\"o.>\"}}";
+    struct site *s = *state;
+    make_stream(s, "");
+    fault_set("commit:1");
+    for (int i = 0; i < 3; i++)
+        jshost_send(&s->h, ACC, "$JS.API.CONSUMER.CREATE.S.C", "_INBOX.c", NULL, body);
+    jshost_send(&s->h, ACC, "$JS.API.CONSUMER.INFO.S.C", "_INBOX.c", NULL, "");
+    while (!s->store->flying)
+        fake_turn_once(&s->ft);
+    const struct js_stream *stream = js_stream_find(s->acc, SLICE("S"));
+    writer_wait(s->store->writer);
+    store_on_back(s->store);
+    fault_set(NULL);
+    assert_int_equal(stream->consumers->later_n, 4); /* and the teardown looks for leaks */
+}
+
 /* The second one asks while the first one's is on its way to the disk, which never comes there. */
 static void who_waits_for_one_that_was_not_made_makes_it(void **state)
 {
@@ -274,6 +294,7 @@ int main(void)
         cmocka_unit_test(each_commit_may_fail),
         cmocka_unit_test_setup_teardown(a_count_that_a_failure_ends_is_no_number, setup, teardown),
         cmocka_unit_test_setup_teardown(who_waits_for_a_change_finds_the_consumer, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_waits_when_the_server_goes_is_let_go, setup, teardown),
         cmocka_unit_test_setup_teardown(who_waits_for_one_that_was_not_made_makes_it, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_deletion_that_failed_takes_no_messages, setup, teardown),
