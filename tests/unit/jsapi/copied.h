@@ -13,13 +13,15 @@
 #include "two_places.h"
 #include "dice.h"
 
-enum { ORIGINS = 2, COPIES = 3, PUBS = 1024, ROWS = 24, MIRROR = 0 };
+enum { ORIGINS = 2, COPIES = 3, PUBS = 1024, ROWS = 24, MIRROR = 0, READER = 1 };
+enum { OWN = ORIGINS, TARGETS }; /* a mirror that was promoted is published to, too */
 
 struct pub {
-    unsigned o;
+    unsigned o;         /* an origin, or OWN */
     int64_t born;       /* its stream was */
     uint64_t seq;       /* 0: not known */
     bool refused, lost; /* lost: taken out of its work queue, or its copy was deleted */
+    unsigned held_for;  /* copies (a bit each) that its origin, for interest, keeps it for */
     char subject[16];
 };
 struct row {            /* a source of a copy, or the mirror's only one */
@@ -31,19 +33,25 @@ struct copy {
     int64_t created; /* 0: there is none */
     uint64_t msgs;   /* as many it had, and nobody took one out */
     uint64_t floor;  /* of a mirror: it never has what lies before */
+    unsigned life;   /* another one after each look that found it gone or empty */
+    bool promoted;   /* it was a mirror, and is one no more */
     struct row rows[ROWS];
     unsigned n_rows;
 };
 static struct {
     bool failing;
-    bool queue[ORIGINS]; /* is a work queue */
+    bool queue[TARGETS];    /* is a work queue */
+    bool interest[ORIGINS]; /* keeps what somebody wants */
+    bool taking[TARGETS];   /* somebody is to take out of it, and has no answer yet */
+    bool memory[COPIES];    /* lives in memory */
     struct {
-        int64_t born, copy;
+        int64_t born;
+        unsigned life;
     } used[ORIGINS];            /* the last copy that its durable served */
     bool late[COPIES][ORIGINS]; /* that copy asked, or may have asked, from 5 on */
     bool kept[ORIGINS]; /* a consumer that was to go may be there for ever: it was not told */
     struct pub pub[PUBS];
-    unsigned n_pubs, inbox;
+    unsigned n_pubs, inbox, lives;
     struct copy copy[COPIES];
 } now;
 
@@ -57,6 +65,8 @@ static struct js_stream *stream_at(int place, const char *name)
 
 static struct js_stream *origin(unsigned o)
 {
+    if (o == OWN)
+        return now.copy[MIRROR].promoted ? stream_at(SITE, "M") : NULL;
     return stream_at(o == 0 ? HUB : SITE, o == 0 ? "O0" : "O1");
 }
 
@@ -74,14 +84,19 @@ static struct row *row_of(struct copy *c, struct slice name)
     return r;
 }
 
+/* What a queue gave it went with it, and what was published to it. */
 static void forget_copy(unsigned k)
 {
     struct copy *c = &now.copy[k];
     for (unsigned i = 0; i < c->n_rows; i++)
         free(c->rows[i].name);
     memset(c, 0, sizeof *c);
-    for (unsigned i = 0; i < now.n_pubs; i++) /* what a queue gave it went with it */
-        now.pub[i].lost = true;
+    c->life = ++now.lives;
+    for (unsigned i = 0; i < now.n_pubs; i++) {
+        struct pub *p = &now.pub[i];
+        p->lost |= p->o == OWN ? k == MIRROR : now.queue[p->o] && k == READER;
+        p->held_for &= ~(1u << k);
+    }
 }
 
 struct came { /* the last of a row, while the copy is read */
@@ -91,7 +106,10 @@ struct came { /* the last of a row, while the copy is read */
 struct look {
     unsigned k;
     struct copy *c;
+    bool rolls_up;       /* what is rolled up at the origin is here, too */
+    unsigned n_subjects; /* of the messages so far */
     struct came came[ROWS];
+    char subjects[12][16];
 };
 struct from { /* a Nats-Stream-Source header */
     struct slice head, filter, dest, subject, identity;
@@ -172,6 +190,23 @@ static int same_as(void *arg, const struct record_out *r)
     return READ_ON;
 }
 
+/* Nothing is left that it replaces. */
+static void look_at_rollup(struct look *l, const struct record_out *r)
+{
+    struct slice what = {0};
+    bool another = true;
+    hdr_get(r->hdr, SLICE("Nats-Rollup"), &what);
+    if (slice_is(what, "all") && l->n_subjects)
+        WRONG("M: %lu replaces all, and there are some", (unsigned long)r->seq);
+    for (unsigned i = 0; i < l->n_subjects; i++)
+        another &= !slice_is(r->subject, l->subjects[i]);
+    if (slice_is(what, "sub") && !another)
+        WRONG("M: %lu replaces its subject's, and there are some", (unsigned long)r->seq);
+    if (another)
+        snprintf(l->subjects[l->n_subjects++], 16, "%.*s", SLICE_FMT(r->subject));
+    assert_true(l->n_subjects < ARRAY_LEN(l->subjects));
+}
+
 static void look_at_mirrored(struct look *l, const struct record_out *r)
 {
     unsigned n = number_of(r->payload);
@@ -182,6 +217,10 @@ static void look_at_mirrored(struct look *l, const struct record_out *r)
         WRONG("M: %u is %lu, and was %lu", n, (unsigned long)r->seq, (unsigned long)p->seq);
     if (!slice_is(r->subject, p->subject))
         WRONG("M: %u has subject %.*s", n, SLICE_FMT(r->subject));
+    if (l->c->promoted && p->o != OWN && !row->got[n])
+        WRONG("M: %u came though it is no mirror any more", n);
+    if (l->rolls_up)
+        look_at_rollup(l, r);
     struct js_stream *o = origin(p->o);
     if (o && store_get(o->store, r->seq, same_as, &copy)) {
         /* it has left */
@@ -208,10 +247,62 @@ static void look_at_durable(const struct copy *c, struct row *r, unsigned o)
     const struct js_stream *s = origin(o);
     if (!s)
         return;
-    if (now.used[o].born == s->created && now.used[o].copy != c->created)
+    if (now.used[o].born == s->created && now.used[o].life != c->life)
         r->from = store_last_assigned(s->store) + 1;
     now.used[o].born = s->created;
-    now.used[o].copy = c->created;
+    now.used[o].life = c->life;
+}
+
+/* What was published to it and answered is there. */
+static void look_at_own(const struct copy *c, struct js_stream *s)
+{
+    for (unsigned n = 0; n < now.n_pubs; n++) {
+        const struct pub *p = &now.pub[n];
+        if (p->o == OWN && p->born == c->created && p->seq && !p->lost &&
+            !store_has(s->store, p->seq))
+            WRONG("M: %u (%lu), which was published to it, is gone", n, (unsigned long)p->seq);
+    }
+}
+
+/* The copies that wait for it over a consumer of its origin. */
+static unsigned who_waits(const struct js_stream *o, const struct pub *p)
+{
+    unsigned who = 0;
+    for (size_t i = 0; i < o->consumers->n; i++) {
+        const struct js_consumer *c = o->consumers->at[i];
+        struct slice name = cfg_map_get(&c->cfg->metadata, SLICE("_nats.src.stream"));
+        if (!name.n)
+            name = cfg_map_get(&c->cfg->metadata, SLICE("_nats.mirror.stream"));
+        for (unsigned k = 0; k < COPIES; k++)
+            if (slice_is(name, copy_names[k]) && c->pend.floor.stream < p->seq &&
+                consumer_wants(c, slice_cstr(p->subject)))
+                who |= 1u << k;
+    }
+    return who;
+}
+
+/* A message that nobody waits for any more was copied. */
+static void look_at_interest(void)
+{
+    for (unsigned n = 0; n < now.n_pubs; n++) {
+        struct pub *p = &now.pub[n];
+        struct js_stream *o = origin(p->o);
+        if (p->o == OWN || !now.interest[p->o] || now.kept[p->o] || p->lost || !p->seq || !o ||
+            o->created != p->born)
+            continue;
+        bool there = store_has(o->store, p->seq);
+        if (there)
+            p->held_for |= who_waits(o, p);
+        for (unsigned k = 0; k < COPIES && !there; k++) {
+            const struct copy *c = &now.copy[k];
+            bool copied = !(p->held_for & 1u << k);
+            for (unsigned i = 0; i < c->n_rows; i++)
+                copied |= c->rows[i].got[n] != 0;
+            if (!copied)
+                WRONG("%u (%lu of O%u) has left, and %s waited for it", n, (unsigned long)p->seq,
+                      p->o, copy_names[k]);
+        }
+    }
 }
 
 static void look_at(unsigned k)
@@ -224,9 +315,12 @@ static void look_at(unsigned k)
         forget_copy(k);
     if (!s)
         return;
+    if (c->promoted && s->cfg.mirror)
+        WRONG("M is a mirror again");
     c->created = s->created;
+    l.rolls_up = s->cfg.allow_rollup_hdrs;
     store_state(s->store, &st);
-    if (st.msgs < c->msgs)
+    if (st.msgs < c->msgs && !l.rolls_up)
         WRONG("%s has %lu messages, and had %lu", copy_names[k], (unsigned long)st.msgs,
               (unsigned long)c->msgs);
     c->msgs = st.msgs;
@@ -235,6 +329,9 @@ static void look_at(unsigned k)
         if (err && err != E_DELETED && err != E_NOTFOUND)
             WRONG("%s, %lu: %s", copy_names[k], (unsigned long)q, err_text(err));
     }
+    c->promoted = k == MIRROR && !s->cfg.mirror;
+    if (c->promoted)
+        look_at_own(c, s);
     for (size_t i = 0; i < s->cfg.sources.n; i++) {
         const struct source_config *src = stream_source(&s->cfg, i);
         struct buf name = BUF_INIT, tail = BUF_INIT;

@@ -2,11 +2,13 @@
  * whatever went before
  *
  * Histories made by dice (dice.h) between two places (two_places.h). O0 is a stream at the hub, O1
- * one at the site. The site mirrors one of them (M) and sources both (K1, K2): whole, filtered,
- * with transforms, from a number on, over a durable of the origin, with ids. Origins are filled,
- * emptied, deleted and made again; sources are put in, taken out and put back; copies are emptied,
- * deleted and made again; the link is cut or slow; either place ends cleanly, is killed (also while
- * a commit is on its way), or a commit fails.
+ * one at the site; each may be a work queue, or keep what somebody wants. The site mirrors one of
+ * them (M) and sources both (K1, K2): whole, filtered, with transforms, from a number on, over a
+ * durable of the origin, with ids. Origins are filled, rolled up, emptied, deleted and made again;
+ * sources are put in, taken out and put back; copies are emptied, deleted and made again, and some
+ * live in memory and are empty after a restart; the mirror is promoted to a stream of its own; the
+ * link is cut or slow; either place ends cleanly, is killed (also while a commit is on its way), or
+ * a commit fails.
  *
  * What holds after each step
  *   (1) Each message of a copy is one that its origin had, unchanged, and its publisher was not
@@ -16,14 +18,19 @@
  *   (3) What a source gives comes in the origin's order. When the origin was made again, all of the
  *       new one comes behind all of the old one.
  *   (4) What a copy has it keeps, if nobody takes it out.
- *   (5) A mirror's message has its origin's number, time, subject and headers.
+ *   (5) A mirror's message has its origin's number, time, subject and headers. Where it permits
+ *       roll-ups, nothing is left that one of them replaces.
+ *   (6) A mirror that was promoted stays it and gets nothing more; what was published to it and
+ *       answered is there.
+ *   (7) A message that its origin kept for interest was copied to all copies whose consumers waited
+ *       for it, when it leaves.
  *
  * and once there was time and a link
- *   (6) Each message that is in the origin and that a source (or the mirror) is for was copied, if
+ *   (8) Each message that is in the origin and that a source (or the mirror) is for was copied, if
  *       its number is not before what was asked for. A mirror doesn't go back: of an origin that
  *       was made again, it has what lies behind all it had, or was purged to. Of a work queue only
  *       while all consumers that were to go could be told.
- *   (7) A message of a work queue whose publisher has his answer is there or was copied.
+ *   (9) A message of a work queue whose publisher has his answer is there or was copied.
  *
  * SPDX-License-Identifier: Apache-2.0 */
 #include "copied.h"
@@ -55,8 +62,10 @@ static void observe(void)
     if (world->holds)
         return;
     gather();
+    memset(now.taking, 0, sizeof now.taking);
     for (unsigned k = 0; k < COPIES; k++)
         look_at(k);
+    look_at_interest();
 }
 
 static bool ask_for(int place, const char *subject, const char *body)
@@ -160,7 +169,7 @@ static bool all_came(struct missing *m)
     return true;
 }
 
-/* K1 alone reads from queues. */
+/* READER alone reads from queues. */
 static void queues_lose_nothing(void)
 {
     for (unsigned n = 0; n < now.n_pubs; n++) {
@@ -169,8 +178,8 @@ static void queues_lose_nothing(void)
         bool copied = false;
         if (!now.queue[p->o] || p->lost || !p->seq || !o || o->created != p->born)
             continue;
-        for (unsigned i = 0; i < now.copy[1].n_rows; i++)
-            copied |= now.copy[1].rows[i].got[n] != 0;
+        for (unsigned i = 0; i < now.copy[READER].n_rows; i++)
+            copied |= now.copy[READER].rows[i].got[n] != 0;
         if (!copied && !store_has(o->store, p->seq))
             WRONG("%u (%lu of queue O%u) is nowhere", n, (unsigned long)p->seq, p->o);
     }
@@ -196,6 +205,11 @@ static void let_all_come(void)
 
 /* --- origins --------------------------------------------------------------------------------- */
 
+static const char *retention_of(unsigned o)
+{
+    return now.queue[o] ? "workqueue" : now.interest[o] ? "interest" : "limits";
+}
+
 static void make_origin(unsigned o)
 {
     char subject[64], body[320];
@@ -206,13 +220,14 @@ static void make_origin(unsigned o)
         c->floor = store_last_assigned(m->store);
     snprintf(subject, sizeof subject, "$JS.API.STREAM.CREATE.O%u", o);
     snprintf(body, sizeof body,
-             "{\"name\":\"O%u\",\"subjects\":[\"o%u.>\"],\"retention\":\"%s\"%s%s}", o, o,
-             now.queue[o] ? "workqueue" : "limits",
+             "{\"name\":\"O%u\",\"subjects\":[\"o%u.>\"],\"retention\":\"%s\"%s%s%s}", o, o,
+             retention_of(o), PICK("", ",\"allow_rollup_hdrs\":true"),
              PICK("", "", "", ",\"max_msgs_per_subject\":2", ",\"max_msgs\":6"),
              PICK("", "", ",\"first_seq\":50"));
-    if (now.queue[o] && (strstr(body, "max_msgs")))
+    if ((now.queue[o] || now.interest[o]) && strstr(body, "max_msgs"))
         snprintf(body, sizeof body,
-                 "{\"name\":\"O%u\",\"subjects\":[\"o%u.>\"],\"retention\":\"workqueue\"}", o, o);
+                 "{\"name\":\"O%u\",\"subjects\":[\"o%u.>\"],\"retention\":\"%s\"%s}", o, o,
+                 retention_of(o), PICK("", ",\"allow_rollup_hdrs\":true"));
     ask_for(o == 0 ? HUB : SITE, subject, body);
     if (now.queue[o])
         return;
@@ -241,25 +256,43 @@ static void delete_origin(unsigned o)
     ask_for(o == 0 ? HUB : SITE, subject, "");
 }
 
+static void write_headers(unsigned o, unsigned n, struct buf *hdr)
+{
+    if (tale.seed % 3 == 0)
+        buf_printf(hdr, "Nats-Msg-Id: m%u\r\n", n);
+    else if (tale.seed % 2)
+        buf_printf(hdr, "k: %u\r\n", n);
+    if (chance(6)) {
+        buf_printf(hdr, "Nats-Rollup: %s\r\n", PICK("sub", "sub", "all"));
+        for (unsigned i = 0; i < n; i++)
+            now.pub[i].lost |= now.pub[i].o == o;
+    }
+}
+
 static void publish_to(unsigned o)
 {
     struct js_stream *s = origin(o);
-    char inbox[32], body[64], hdr[96] = "";
+    char inbox[32], body[64];
+    struct buf hdr = BUF_INIT;
     if (!s || now.n_pubs == PUBS)
         return;
     unsigned n = now.n_pubs++;
     struct pub *p = &now.pub[n];
-    *p = (struct pub){.o = o, .born = s->created};
-    snprintf(p->subject, sizeof p->subject, "o%u.%s", o, PICK("a", "a", "b", "c.x", "c.y"));
+    *p = (struct pub){.o = o, .born = s->created, .lost = now.taking[o]};
+    snprintf(p->subject, sizeof p->subject, "%c%u.%s", o == OWN ? 'm' : 'o', o,
+             PICK("a", "a", "b", "c.x", "c.y"));
     snprintf(inbox, sizeof inbox, "_INBOX.pub.%u", n);
     snprintf(body, sizeof body, "%u %.*s", n, (int)roll(40),
              "........................................");
-    if (tale.seed % 3 == 0)
-        snprintf(hdr, sizeof hdr, "NATS/1.0\r\nNats-Msg-Id: m%u\r\n\r\n", n);
-    else if (tale.seed % 2)
-        snprintf(hdr, sizeof hdr, "NATS/1.0\r\nk: %u\r\n\r\n", n);
-    TELL("%s %u", p->subject, n);
-    jshost_send(&world->at[o == 0 ? HUB : SITE].h, ACC, p->subject, inbox, *hdr ? hdr : NULL, body);
+    buf_add_str(&hdr, "NATS/1.0\r\n");
+    size_t none = hdr.len;
+    write_headers(o, n, &hdr);
+    TELL("%s %u %s", p->subject, n, buf_cstr(&hdr) + none);
+    bool any = hdr.len > none;
+    buf_add_str(&hdr, "\r\n");
+    jshost_send(&world->at[o == 0 ? HUB : SITE].h, ACC, p->subject, inbox,
+                any ? buf_cstr(&hdr) : NULL, body);
+    buf_release(&hdr);
     if (chance(50))
         observe();
 }
@@ -273,8 +306,8 @@ static void take_out(int place, const char *name, unsigned o)
     store_state(s->store, &st);
     uint64_t q = st.first_seq + roll((uint32_t)(st.last_seq + 1 - st.first_seq) + 1);
     char letter = *name == 'O' ? 'o' : "otx"[roll(3)];
-    for (unsigned i = 0; *name == 'O' && i < now.n_pubs; i++)
-        now.pub[i].lost |= now.pub[i].o == o;
+    for (unsigned i = 0; i < now.n_pubs; i++)
+        now.pub[i].lost |= now.pub[i].o == (*name == 'O' ? o : OWN);
     snprintf(subject, sizeof subject, "$JS.API.STREAM.PURGE.%s", name);
     switch (roll(6)) {
     case 0:
@@ -294,7 +327,8 @@ static void take_out(int place, const char *name, unsigned o)
         snprintf(body, sizeof body, "{\"seq\":%lu}", (unsigned long)q);
         break;
     }
-    ask_for(place, subject, body);
+    unsigned from = *name == 'O' ? o : OWN;
+    now.taking[from] |= !ask_for(place, subject, body) && world->holds;
 }
 
 /* --- copies ---------------------------------------------------------------------------------- */
@@ -302,6 +336,11 @@ static void take_out(int place, const char *name, unsigned o)
 static const char *external(unsigned o)
 {
     return o == 0 ? ",\"external\":{\"api\":\"$JS.hub.API\",\"deliver\":\"\"}" : "";
+}
+
+static const char *storage_of(unsigned k)
+{
+    return now.memory[k] ? ",\"storage\":\"memory\"" : "";
 }
 
 static void add_source(struct buf *b, unsigned o, unsigned variant)
@@ -340,10 +379,10 @@ static void make_or_change_sourced(unsigned k)
     struct buf b = BUF_INIT;
     char subject[64];
     bool there = stream_at(SITE, copy_names[k]) != NULL, turned = chance(30);
-    buf_printf(&b, "{\"name\":\"%s\",\"sources\":[", copy_names[k]);
+    buf_printf(&b, "{\"name\":\"%s\"%s,\"sources\":[", copy_names[k], storage_of(k));
     for (unsigned i = 0; i < ORIGINS; i++) {
         unsigned o = turned ? 1 - i : i, how = roll(8);
-        if (now.queue[o] && k != 1)
+        if (now.queue[o] && k != READER)
             continue;
         if (how < 2) {
             add_source(&b, o, 0);
@@ -367,13 +406,24 @@ static void make_or_change_sourced(unsigned k)
     buf_release(&b);
 }
 
+static void promote_mirror(const struct js_stream *m)
+{
+    char body[160];
+    snprintf(body, sizeof body, "{\"name\":\"M\",\"subjects\":[\"m%u.>\"]%s%s}", OWN,
+             storage_of(MIRROR), m->cfg.allow_rollup_hdrs ? ",\"allow_rollup_hdrs\":true" : "");
+    ask_for(SITE, "$JS.API.STREAM.UPDATE.M", body);
+}
+
 static void make_or_delete_mirror(void)
 {
-    char body[256];
+    char body[320];
     unsigned o = roll(ORIGINS);
-    if (stream_at(SITE, "M")) {
+    struct js_stream *m = stream_at(SITE, "M");
+    if (m) {
         if (chance(40))
             ask_for(SITE, "$JS.API.STREAM.DELETE.M", "");
+        else if (chance(40))
+            promote_mirror(m);
         return;
     }
     if (now.queue[o])
@@ -381,12 +431,10 @@ static void make_or_delete_mirror(void)
     if (now.queue[o])
         return;
     fake_turn_advance(&world->ft, NS_PER_MS);
-    snprintf(body, sizeof body, "{\"name\":\"M\",\"mirror\":{\"name\":\"O%u\"%s%s%c%s}}", o,
-             external(o), chance(30) ? ",\"filter_subject\":\"o" : "", ' ', "");
-    char *cut_off = strstr(body, ",\"filter_subject\"");
-    if (cut_off)
-        snprintf(cut_off, sizeof body - (size_t)(cut_off - body), ",\"filter_subject\":\"o%u.a\"}}",
-                 o);
+    const char *filter = o == 0 ? ",\"filter_subject\":\"o0.a\"" : ",\"filter_subject\":\"o1.a\"";
+    snprintf(body, sizeof body, "{\"name\":\"M\"%s%s,\"mirror\":{\"name\":\"O%u\"%s%s}}",
+             storage_of(MIRROR), PICK("", ",\"allow_rollup_hdrs\":true"), o, external(o),
+             chance(30) ? filter : "");
     ask_for(SITE, "$JS.API.STREAM.CREATE.M", body);
 }
 
@@ -395,6 +443,8 @@ static void change_copy(unsigned k)
     const char *name = copy_names[k];
     char subject[64];
     struct js_stream *s = stream_at(SITE, name);
+    for (unsigned n = 0; n < now.n_pubs; n++)
+        now.pub[n].held_for &= ~(1u << k);
     if (s && !world->holds && chance(25)) {
         now.copy[k].msgs = 0;
         take_out(SITE, name, roll(2));
@@ -409,8 +459,8 @@ static void change_copy(unsigned k)
     } else {
         make_or_change_sourced(k);
     }
-    for (unsigned o = 0; k == 1 && o < ORIGINS; o++)
-        now.kept[o] |= now.queue[o] &&
+    for (unsigned o = 0; o < ORIGINS; o++)
+        now.kept[o] |= ((now.queue[o] && k == READER) || now.interest[o]) &&
                        (world->holds || now.failing || (o == 0 && (!world->linked || world->slow)));
 }
 
@@ -451,7 +501,7 @@ static void do_something(void)
         make_origin(o);
     else if (what < 45)
         for (unsigned n = 1 + roll(4); n--;)
-            publish_to(o);
+            publish_to(chance(30) && origin(OWN) ? OWN : o);
     else if (what < 63)
         let_time_pass();
     else if (what < 80)
@@ -481,6 +531,12 @@ static void restart(bool kill)
     if (chance(30))
         fake_turn_advance(&world->ft, (int64_t)roll(15) * NS_PER_S);
     place_up(p);
+    for (unsigned k = 0; k < COPIES && p == &world->at[SITE]; k++)
+        if (now.memory[k]) {
+            forget_copy(k); /* and what it acknowledged does not come again */
+            now.kept[0] |= now.interest[0];
+            now.kept[1] |= now.interest[1];
+        }
     if (chance(80))
         join();
     observe();
@@ -541,6 +597,10 @@ static void begin(void)
     world_begins();
     now.queue[0] = chance(25);
     now.queue[1] = chance(25);
+    now.interest[0] = !now.queue[0] && chance(40);
+    now.interest[1] = !now.queue[1] && chance(40);
+    for (unsigned k = 0; k < COPIES; k++)
+        now.memory[k] = chance(20);
 }
 
 static void end(void)
