@@ -200,9 +200,9 @@ struct asked {         /* what one ack settled */
     size_t n, at;      /* at: the next one to ask about */
 };
 
+/* a: out of the list. */
 static void asked_end(struct asked *a, bool gone)
 {
-    list_unlink(&a->link);
     for (struct list *e; (e = list_pop(&a->waits));) {
         struct retention_wait *w = LIST_ENTRY(e, struct retention_wait, link);
         w->fn(w, gone);
@@ -220,8 +220,10 @@ static enum job_result ask_step(struct job *j, const struct job_budget *b)
         for (; a->at < to; a->at++)
             if (cs->stream->cfg.retention == RETAIN_INTEREST) /* may have changed meanwhile */
                 retention_asked(cs, a->seqs[a->at]);
-        if (a->at == a->n)
+        if (a->at == a->n) {
+            list_unlink(&a->link);
             asked_end(a, false);
+        }
         if (job_over(b))
             break;
     }
@@ -257,8 +259,8 @@ static void stop_asking(struct consumers *cs)
 {
     const struct turn *t = cs->stream->acc->js->host.turn;
     t->job_stop(t->loop, &cs->asking);
-    while (!list_empty(&cs->asked))
-        asked_end(LIST_ENTRY(cs->asked.next, struct asked, link), true);
+    for (struct list *e; (e = list_pop(&cs->asked));)
+        asked_end(LIST_ENTRY(e, struct asked, link), true);
 }
 
 /* --- back after a failure --------------------------------------------------------------------- */
