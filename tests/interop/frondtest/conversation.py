@@ -14,7 +14,8 @@ genuine server, and scripts/differ writes what it found in the same words. A lin
     b BODY               its payload, when it is long
     x 3                  so many answers are awaited (1 when absent; 0: publish without reply; -: silence is; *: as
                          many as were asked for, or until a status ends it; ~: what comes goes by unheard)
-    ? TEXT               ask again until an answer has TEXT in it (each TEXT of several lines); only the last answer counts
+    ? TEXT               ask again until an answer has TEXT in it (each TEXT of several lines), or, as !TEXT, until none has;
+                         only the last answer counts
 
     A> LINE              client A sends LINE and CR LF (\\r \\n \\t \\xNN are escapes; a last \\: no CR LF)
     A! LINE              the same, A not being introduced; A~ LINE: nor does it answer PING
@@ -159,6 +160,10 @@ STATUS = re.compile(r"\|NATS/1\.0 (204|[45]\d\d)")
 PUBLISH = re.compile(r"\s*h?pub\s", re.I)
 
 
+def awaited(until, answers):
+    return any(until.removeprefix("!") in answer for answer in answers) != until.startswith("!")
+
+
 def unescape(text):
     return re.sub(rb"\\([rnt]|x[0-9a-f]{2})",
                   lambda m: {b"r": b"\r", b"n": b"\n", b"t": b"\t"}.get(m.group(1)) or bytes([int(m.group(1)[1:], 16)]),
@@ -248,7 +253,7 @@ class Player:
             answers = self.ask(step)
             if self.server.kind != "frond" and any("error creating store" in a for a in answers):
                 continue  # now and then, right after it deleted one of that name
-            if all(any(u in answer for answer in answers) for u in step.until) or time.monotonic() > end:
+            if all(awaited(u, answers) for u in step.until) or time.monotonic() > end:
                 break
             time.sleep(0.02)
         for answer in answers:
