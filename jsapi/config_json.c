@@ -92,7 +92,7 @@ static int read_time(const struct reading *r, const json_t *v, struct cfg_time *
 {
     if (!json_is_string(v))
         return misfit(r, v);
-    int err = time_parse(json_string_value(v), json_string_length(v), &out->ns);
+    int err = time_parse_at(json_string_value(v), json_string_length(v), &out->ns, &out->offset);
     if (err == E_RANGE) {
         out->ns = strcmp(json_string_value(v), "1970") < 0 ? INT64_MIN + 1 : INT64_MAX;
     } else if (err) {
@@ -371,12 +371,11 @@ static void write_map(const struct cfg_map *m, struct json_out *out, const char 
     json_end(out);
 }
 
-static void write_time(int64_t ns, struct json_out *out, const char *key)
+void cfg_write_time(const struct cfg_time *t, struct json_out *out, const char *key)
 {
-    if (ns == INT64_MIN)
-        json_cstr(out, key, "0001-01-01T00:00:00Z");
-    else
-        json_time(out, key, ns);
+    char text[40];
+    size_t n = time_print_at(t->set ? t->ns : INT64_MIN, t->offset, text);
+    json_str(out, key, slice_of(text, n));
 }
 
 static void write_list(const struct cfg_row *row, const void *at, struct json_out *out)
@@ -416,7 +415,7 @@ static void write_member(const struct cfg_row *row, const void *at, struct json_
         json_u64(out, row->name, *(const uint64_t *)at);
         return;
     case CFG_TIME:
-        write_time(((const struct cfg_time *)at)->ns, out, row->name);
+        cfg_write_time(at, out, row->name);
         return;
     case CFG_ENUM:
         json_cstr(out, row->name, row->names[*(const int *)at]);

@@ -47,7 +47,8 @@ enum {
 
 struct cfg_time {
     bool set;
-    int64_t ns; /* wall clock; INT64_MIN: Go's zero time */
+    int64_t ns;     /* wall clock; INT64_MIN: Go's zero time */
+    int64_t offset; /* from UTC, in seconds, as it was said: it is shown so */
 };
 struct cfg_strs {
     struct slice *at;
@@ -101,6 +102,8 @@ void cfg_write(const struct cfg_table *t, const void *from, struct json_out *out
 /* The same as one object of its own. */
 void cfg_write_obj(const struct cfg_table *t, const void *from, struct json_out *out,
                    const char *key);
+/* A time as a member; one that is not set as Go's zero time. */
+void cfg_write_time(const struct cfg_time *t, struct json_out *out, const char *key);
 /* Do both print alike, metadata keys that start with "_nats." left aside? */
 bool cfg_equal(const struct cfg_table *t, const void *a, const void *b);
 

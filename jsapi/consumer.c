@@ -313,10 +313,7 @@ static void advise_pause(struct js_consumer *c)
     json_str(&ad.j, "stream", c->stream->name);
     json_str(&ad.j, "consumer", c->name);
     json_bool(&ad.j, "paused", paused);
-    if (c->cfg->pause_until.set && c->cfg->pause_until.ns != INT64_MIN)
-        json_time(&ad.j, "pause_until", c->cfg->pause_until.ns);
-    else
-        json_cstr(&ad.j, "pause_until", "0001-01-01T00:00:00Z");
+    cfg_write_time(&c->cfg->pause_until, &ad.j, "pause_until");
     js_advise_end(&ad);
 }
 

@@ -23,10 +23,7 @@ static void paused(struct js_consumer *c, struct request *r)
     bool on = consumer_paused(c);
     struct json_out *j = api_ok(r);
     json_bool(j, "paused", on);
-    if (c->cfg->pause_until.set && c->cfg->pause_until.ns != INT64_MIN)
-        json_time(j, "pause_until", c->cfg->pause_until.ns);
-    else
-        json_cstr(j, "pause_until", "0001-01-01T00:00:00Z");
+    cfg_write_time(&c->cfg->pause_until, j, "pause_until");
     if (on)
         json_i64(j, "pause_remaining", c->cfg->pause_until.ns - clock_wall());
     api_send(r);
@@ -41,6 +38,7 @@ void consumer_pause(struct request *r)
     struct consumer_config *cfg = xmalloc(sizeof *cfg);
     consumer_config_copy(c->cfg, cfg);
     cfg->pause_until = p.pause_until;
+    cfg->pause_until.offset = 0; /* nats-server shows it in UTC from here on */
     if (p.pause_until.ns == INT64_MIN)
         cfg->pause_until = (struct cfg_time){0};
     cfg_meta_static(&cfg->metadata, consumer_level(cfg), &cfg->mem);

@@ -669,7 +669,7 @@ static bool check_placement(struct stream_config *c, struct js_error *e)
 {
     struct stream_placement *p = c->placement;
 
-    if (p && !p->cluster.n && !p->preferred.n && !p->tags.n)
+    if (p && !p->cluster.n && !p->preferred.n && !p->tags.at) /* an empty list is one */
         c->placement = NULL;
     if (c->placement && p->preferred.n)
         return bad(e, "preferred server not permitted in placement");

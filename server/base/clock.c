@@ -323,6 +323,21 @@ size_t time_print(int64_t wall_ns, char *out)
     return (size_t)(at - out);
 }
 
+size_t time_print_at(int64_t wall_ns, int64_t offset_s, char *out)
+{
+    int64_t there, far = offset_s < 0 ? -offset_s : offset_s;
+    if (!offset_s || wall_ns == INT64_MIN ||
+        __builtin_add_overflow(wall_ns, offset_s * NS_PER_S, &there))
+        return time_print(wall_ns, out);
+    char *at = out + time_print(there, out) - 1; /* over the Z */
+    *at++ = offset_s < 0 ? '-' : '+';
+    at = put_padded(at, far / 3600, 2);
+    *at++ = ':';
+    at = put_padded(at, far / 60 % 60, 2);
+    *at = '\0';
+    return (size_t)(at - out);
+}
+
 /* Exactly `digits` digits and, if `end` is not 0, that character after them. */
 static bool take_number(struct slice *rest, size_t digits, char end, int *v)
 {
@@ -375,9 +390,16 @@ static int days_in_month(int year, int month)
 
 int time_parse(const char *p, size_t n, int64_t *wall_ns)
 {
+    int64_t offset;
+    return time_parse_at(p, n, wall_ns, &offset);
+}
+
+int time_parse_at(const char *p, size_t n, int64_t *wall_ns, int64_t *offset_s)
+{
     struct slice rest = slice_of(p, n);
     int year, month, day, hour, minute, second;
     int64_t frac, offset, ns;
+    *offset_s = 0;
     if (slice_is(rest, ZERO_TIME)) {
         *wall_ns = INT64_MIN;
         return 0;
@@ -400,5 +422,6 @@ int time_parse(const char *p, size_t n, int64_t *wall_ns)
     if (__builtin_mul_overflow(seconds, NS_PER_S, &ns) || __builtin_add_overflow(ns, frac, &ns))
         return E_RANGE;
     *wall_ns = ns;
+    *offset_s = offset;
     return 0;
 }

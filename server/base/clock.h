@@ -45,7 +45,13 @@ size_t duration_print(int64_t ns, char *out);
 /* RFC 3339 UTC with nanoseconds, trailing zeros trimmed, as Go prints:
  * "2026-11-21T12:11:31.947255804Z". out: 40 bytes. Returns the length. */
 size_t time_print(int64_t wall_ns, char *out);
+/* The same at an offset from UTC in seconds, whole minutes and less than a day ("…14:11:31+02:00");
+ * as UTC where that would be no time. */
+size_t time_print_at(int64_t wall_ns, int64_t offset_s, char *out);
 /* RFC 3339 with any offset. The zero time of Go ("0001-01-01T00:00:00Z") gives INT64_MIN. */
 int time_parse(const char *p, size_t n, int64_t *wall_ns) __attribute__((warn_unused_result));
+/* The same; the offset it was said with, in seconds. */
+int time_parse_at(const char *p, size_t n, int64_t *wall_ns, int64_t *offset_s)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -127,6 +127,28 @@ static void times_go_both_ways(void **state)
     }
 }
 
+static void a_time_is_printed_with_the_offset_it_was_said_with(void **state)
+{
+    (void)state;
+    static const char *const same[] = {
+        "2026-11-21T14:11:31.947255804+02:00",
+        "1969-12-31T16:30:00.25-07:30",
+        "1970-01-01T00:00:00+23:59",
+        "2000-02-29T00:00:00Z",
+        "0001-01-01T00:00:00Z",
+    };
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        char out[40];
+        int64_t ns, offset;
+        assert_int_equal(time_parse_at(same[i], strlen(same[i]), &ns, &offset), 0);
+        assert_int_equal(time_print_at(ns, offset, out), strlen(same[i]));
+        assert_string_equal(out, same[i]);
+    }
+    char out[40];
+    time_print_at(INT64_MAX, 60, out); /* there is no such time there */
+    assert_string_equal(out, "2262-04-11T23:47:16.854775807Z");
+}
+
 static void times_with_offsets_and_nonsense(void **state)
 {
     (void)state;
@@ -180,6 +202,7 @@ int main(void)
         cmocka_unit_test(durations_are_read_as_go_reads_them),
         cmocka_unit_test(durations_are_printed_as_go_prints_them),
         cmocka_unit_test(times_go_both_ways),
+        cmocka_unit_test(a_time_is_printed_with_the_offset_it_was_said_with),
         cmocka_unit_test(times_with_offsets_and_nonsense),
         cmocka_unit_test(a_fake_clock_stands_still),
     };
