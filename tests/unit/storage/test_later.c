@@ -452,49 +452,6 @@ static void many_are_erased_from_a_block_at_once(void **state)
     assert_int_equal(p->damaged, 0);
 }
 
-/* --- blocks below the head -------------------------------------------------------------------- */
-
-static unsigned blocks_of(struct place *p, struct stream *s)
-{
-    struct walk w;
-    struct key k;
-    unsigned n = 0, part;
-    uint64_t first;
-    struct txn *view = view_open(p->st->db);
-    key_stream(&k, s->sid);
-    bool on = walk_seek(&w, view, DB_BLOCKS, key_slice(&k));
-    for (; on && key_is_block(w.key, s->sid, &first, &part); on = walk_next(&w))
-        n++;
-    walk_end(&w);
-    view_close(p->st->db);
-    return n;
-}
-
-/* Between two watermarks of the index more blocks fall behind the head than go with one commit. */
-static void blocks_that_were_pushed_out_go_to_the_last(void **state)
-{
-    enum { LARGE = 20000, A_BLOCK = 3, MESSAGES = A_BLOCK * BLOCKS_A_COMMIT * 4 };
-    struct place *p = *state;
-    struct stream_spec spec = spec_of("S");
-    spec.max_msgs = 10;
-    struct stream *s = make(p, &spec);
-    char *text = xcalloc(1, LARGE + 1);
-    memset(text, 'x', LARGE);
-    for (unsigned i = 0; i < MESSAGES; i++) {
-        struct record_in rec = rec_of("a", text);
-        assert_int_equal(store_append(s, &rec, NULL, NULL), 0);
-        if (i % 100 == 0)
-            put_text(p, s, "a", "x");
-    }
-    free(text);
-    put_text(p, s, "a", "x");
-    assert_true(blocks_of(p, s) > 2 * BLOCKS_A_COMMIT);
-    fake_turn_advance(&p->ft, 3 * NS_PER_S); /* the index is written: the head has moved for good */
-    for (int i = 0; i < 10; i++)
-        put_text(p, s, "a", "x");
-    assert_true(blocks_of(p, s) < 10);
-}
-
 /* --- counts ----------------------------------------------------------------------------------- */
 
 struct tally {
@@ -584,7 +541,6 @@ int main(void)
         T(what_a_commit_took_is_no_damage_before_its_receipt),
         T(blocks_far_apart_are_not_made_one),
         T(many_are_erased_from_a_block_at_once),
-        T(blocks_that_were_pushed_out_go_to_the_last),
         T(what_was_leaving_before_the_count_is_not_counted),
         T(a_count_in_memory_is_right_beside_a_purge),
 #undef T
