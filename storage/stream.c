@@ -568,6 +568,9 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
         note_removed(s, was.first_seq, (struct slice){0})->last = seq - 1;
     s->freed += was.bytes - bytes;
     store_account(s, (int64_t)bytes - (int64_t)was.bytes);
+    /* A row is left by every other subject, also by one that had just emptied and has not told the
+     * file. */
+    bool rows = was.num_subjects > 1 || s->index.ndirty > 1;
     index_clear(s);
     s->now.msgs = 1;
     s->now.bytes = bytes;
@@ -576,7 +579,7 @@ void stream_clear_below(struct stream *s, uint64_t seq, struct slice subject)
     s->now.purge_floor = seq;
     s->first_ts_stale = false;
     s->holed = 0;
-    if (was.num_subjects > 1)
+    if (rows)
         reclaim_below(s);
     (void)index_add(s, subject, seq);
     if (s->memory)

@@ -254,6 +254,26 @@ static void a_roll_up_of_all_leaves_no_rows(void **state)
     assert_int_equal(state_of(s).num_subjects, 1);
 }
 
+/* Its only message went, and its row would have gone soon; the roll-up is of the one that stays. */
+static void a_roll_up_leaves_no_row_of_a_subject_that_had_just_emptied(void **state)
+{
+    struct place *p = *state;
+    struct stream *s = make_s(p, -1);
+    uint64_t seq = put_text(p, s, "a", "x");
+    put_text(p, s, "b", "x");
+    s = reopened(p);
+    assert_int_equal(rows_of(p, DB_SUBJECTS, s->sid), 2);
+    struct answer a = {0};
+    assert_int_equal(store_remove(s, &seq, 1, false, on_done, &a), 0);
+    wait_answer(p, &a);
+    struct record_in rec = rec_of("b", "x");
+    rec.flags = REC_ROLLUP_ALL;
+    assert_int_equal(put(p, s, &rec).err, 0);
+    let_pass(p, 5);
+    assert_int_equal(rows_of(p, DB_SUBJECTS, s->sid), 1);
+    assert_int_equal(rows_of(p, DB_META, s->sid), 2);
+}
+
 /* --- very many ------------------------------------------------------------------------------- */
 
 static void very_many_streams_leave_a_few_with_each_commit(void **state)
@@ -321,6 +341,7 @@ int main(void)
         T(rows_of_purged_subjects_go_after_a_kill),
         T(a_purge_during_a_sweep_is_swept_too),
         T(a_roll_up_of_all_leaves_no_rows),
+        T(a_roll_up_leaves_no_row_of_a_subject_that_had_just_emptied),
         T(very_many_streams_leave_a_few_with_each_commit),
 #ifdef FROND_FAULTS
         T(a_purge_goes_on_after_a_failed_commit),
