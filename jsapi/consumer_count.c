@@ -254,12 +254,12 @@ static void on_latest(void *arg, int err, const uint64_t *seqs, size_t n, uint64
         if (fresh || seqs[i] > c->pend.delivered.stream)
             c->latest[c->latest_n++] = seqs[i];
     c->latest_left = c->latest_n;
-    take_missed(c);
     c->latest_known = true;
     if (fresh) {
         pending_start_at(&c->pend, c->latest_n ? c->latest[0] : c->latest_up_to);
         consumer_dirty(c); /* until here it stood at the stream's first message */
     }
+    take_missed(c); /* a mark in the first number would not start it there */
     start_count(c);
 }
 

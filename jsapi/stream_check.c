@@ -265,17 +265,23 @@ static int cmp_origins(const struct source_config *a, const struct source_config
     return order;
 }
 
+/* What is left out means all. */
+static int cmp_subjects(struct slice a, struct slice b)
+{
+    return slice_cmp(a.n ? a : SLICE(">"), b.n ? b : SLICE(">"));
+}
+
 static int cmp_sources(const struct source_config *a, const struct source_config *b)
 {
     int order = cmp_origins(a, b);
     if (!order)
-        order = slice_cmp(a->filter_subject, b->filter_subject);
+        order = cmp_subjects(a->filter_subject, b->filter_subject);
     if (!order)
         order = (a->transforms.n > b->transforms.n) - (a->transforms.n < b->transforms.n);
     for (size_t i = 0; !order && i < a->transforms.n; i++) {
-        order = slice_cmp(source_transform(a, i)->src, source_transform(b, i)->src);
+        order = cmp_subjects(source_transform(a, i)->src, source_transform(b, i)->src);
         if (!order)
-            order = slice_cmp(source_transform(a, i)->dest, source_transform(b, i)->dest);
+            order = cmp_subjects(source_transform(a, i)->dest, source_transform(b, i)->dest);
     }
     return order;
 }
