@@ -585,19 +585,12 @@ struct puller *puller_new(struct js_stream *s, const struct source_config *cfg, 
     return p;
 }
 
-/* None means all, in the names as well. */
-static bool same_filter(struct slice a, struct slice b)
-{
-    return slice_eq(a.n ? a : SLICE(">"), b.n ? b : SLICE(">"));
-}
-
 /* Seen at once: of thousands of sources each is compared with each, too many to write the names. */
 static bool surely_others(const struct source_config *a, const struct source_config *b)
 {
-    return !slice_eq(a->name, b->name) || !same_filter(a->filter_subject, b->filter_subject) ||
+    return !slice_eq(a->name, b->name) || !slice_eq(a->filter_subject, b->filter_subject) ||
            a->transforms.n != b->transforms.n ||
-           (a->transforms.n &&
-            !same_filter(source_transform(a, 0)->src, source_transform(b, 0)->src));
+           (a->transforms.n && !slice_eq(source_transform(a, 0)->src, source_transform(b, 0)->src));
 }
 
 bool puller_serves(const struct puller *p, const struct source_config *cfg, bool mirror)
