@@ -321,7 +321,7 @@ static void a_purge_goes_on_after_a_failed_commit(void **state)
     wait_answer(p, &a);
     fault_set(NULL);
     assert_int_not_equal(a.err, 0);
-    assert_true(blocks_of(p, s->sid) > BLOCKS_A_COMMIT);
+    assert_true(blocks_of(p, s->sid) > 0); /* a commit of it may have been under way, and good */
     let_pass(p, 2);
     assert_int_equal(blocks_of(p, s->sid), 0);
     assert_int_equal(p->failed, 0);
