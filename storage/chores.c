@@ -486,7 +486,7 @@ static bool sweep_portion(struct reclaim *r)
         if (subject_row_read(w.value, w.key, &row) || row.upto >= s->now.purge_floor)
             continue;
         struct slice subject = row.subject.n ? row.subject : key_subject_part(w.key);
-        if (index_in_memory(s, subject))
+        if (index_writes(s, subject))
             continue;
         key_subject(&k, s->sid, subject);
         change_del(stream_batch(s), DB_SUBJECTS, &k);

@@ -376,6 +376,12 @@ bool index_in_memory(struct stream *s, struct slice subject)
     return htab_get(&s->index.table, hash_slice(subject), same, &subject) != NULL;
 }
 
+bool index_writes(struct stream *s, struct slice subject)
+{
+    const struct subject *e = htab_get(&s->index.table, hash_slice(subject), same, &subject);
+    return e && (e->dirty || e->count || e->written > s->st->durable_batch);
+}
+
 /* --- changing -------------------------------------------------------------------------------- */
 
 uint64_t index_add(struct stream *s, struct slice subject, uint64_t seq)

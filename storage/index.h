@@ -82,6 +82,8 @@ void index_release(struct stream *s);
 struct subject *index_get(struct stream *s, struct slice subject, bool create);
 /* Is there an entry in memory, so that a row may be on its way? */
 bool index_in_memory(struct stream *s, struct slice subject);
+/* Is its row on its way to the file, or about to be? */
+bool index_writes(struct stream *s, struct slice subject);
 /* Returns the newest live number the subject had before, 0: none. */
 uint64_t index_add(struct stream *s, struct slice subject, uint64_t seq);
 void index_remove(struct stream *s, struct slice subject, uint64_t seq);

@@ -254,6 +254,24 @@ static void a_roll_up_of_all_leaves_no_rows(void **state)
     assert_int_equal(state_of(s).num_subjects, 1);
 }
 
+/* Who asks for a subject that was purged has its row in memory, but nobody writes that anew. */
+static void a_row_that_somebody_asked_for_is_swept_too(void **state)
+{
+    struct place *p = *state;
+    struct stream *s = make_s(p, -1);
+    fill_subjects(p, s, 0, SUBJECTS);
+    s = reopened(p);
+    purge(p, s);
+    assert_null(index_get(s, SLICE("a.04000"), false));
+    assert_true(rows_of(p, DB_SUBJECTS, s->sid) > 1000);
+    let_pass(p, 2);
+    assert_int_equal(rows_of(p, DB_SUBJECTS, s->sid), 0);
+    put_text(p, s, "a.04000", "x");
+    s = reopened(p);
+    assert_int_equal(state_of(s).num_subjects, 1);
+    assert_int_equal(rows_of(p, DB_SUBJECTS, s->sid), 1);
+}
+
 /* Its only message went, and its row would have gone soon; the roll-up is of the one that stays. */
 static void a_roll_up_leaves_no_row_of_a_subject_that_had_just_emptied(void **state)
 {
@@ -341,6 +359,7 @@ int main(void)
         T(rows_of_purged_subjects_go_after_a_kill),
         T(a_purge_during_a_sweep_is_swept_too),
         T(a_roll_up_of_all_leaves_no_rows),
+        T(a_row_that_somebody_asked_for_is_swept_too),
         T(a_roll_up_leaves_no_row_of_a_subject_that_had_just_emptied),
         T(very_many_streams_leave_a_few_with_each_commit),
 #ifdef FROND_FAULTS
