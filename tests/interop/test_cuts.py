@@ -10,7 +10,7 @@ from frondtest.readback import Stored
 from frondtest.till import Ack
 
 sys.path.append(str(ROOT / "tests/fault/cuts"))
-from scene import differences  # noqa: E402
+from scene import acknowledged, differences  # noqa: E402
 
 CUTS = 28  # per direction
 
@@ -23,6 +23,15 @@ def test_what_is_lost_doubled_changed_invented_or_mixed_up_is_found():
     for bad, word in ((good[1:], "lost"), ([*good, good[3]], "doubled"), ([good[0]._replace(digest=b"x"), *good[1:]], "changed"),
                       ([*good, good[3]._replace(id="origin-1-000009")], "never"), (good[::-1], "out of order")):
         assert any(word in text for text in differences(sold, bad)), word
+
+
+def test_only_what_the_origin_says_is_acknowledged_may_stay_in_its_queue():
+    def floors(*numbers):
+        return [{"ack_floor": {"stream_seq": number}} for number in numbers]
+
+    assert acknowledged({"last_seq": 9}, floors(9))
+    for consumers in ((), floors(8), floors(9, 8)):
+        assert not acknowledged({"last_seq": 9}, consumers), consumers
 
 
 @pytest.mark.slow

@@ -57,6 +57,8 @@ def show(result):
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(result.get("troubles", {}).items()))
     print(f"cuts: {result['kind']}, {result['scene']}: {result.get('cuts', 0)} ({kinds}), {result.get('sold', 0)} acknowledged, "
           f"{result.get('links', 0)} links, {result.get('seconds', 0)} s: {len(result['wrong'])} wrong")
+    if result.get("kept"):
+        print(f"      {result['kept']} acknowledged ones are kept by the genuine server that was killed")
     for wrong in result["wrong"][:5]:
         print(f"      {wrong}")
 
