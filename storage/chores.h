@@ -46,7 +46,7 @@ void reclaim_stream(struct store *st, uint32_t sid);
 /* At close, and when a stream ends: its reclaiming stops (and goes on after the next start). NULL:
  * of all streams. */
 void reclaim_end(struct store *st, struct stream *s);
-/* The picture comes from the file: a purge of s was under way in the same sense. */
+/* The picture comes from the file, and the file has the mark: its sweep begins anew. */
 void reclaim_found(struct stream *s);
 /* Each second: what a stop or a failed commit left is looked for, once. */
 void reclaim_leftovers(struct store *st);
